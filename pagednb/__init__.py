@@ -1,0 +1,1 @@
+"""pagednb: a language-model engine that lives inside a notebook kernel."""

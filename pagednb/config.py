@@ -1,0 +1,143 @@
+"""The engine's options, frozen: what the user asked for, checked before anything is allocated.
+
+``EngineConfig`` holds the request, ``CacheGeometry`` and ``SchedulerConfig`` what it resolves to once model and device
+are known. Nothing here knows torch, files or the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
+
+BLOCK_SIZES = (4, 8, 16, 32, 64, 128)
+DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
+LoadFormat = Literal["auto", "safetensors", "pt", "dummy"]
+
+# vLLM options known by name; the value is the default under which they change nothing
+_NOT_YET: Mapping[str, Any] = {
+    "quantization": None,
+    "kv_cache_dtype": "auto",
+    "tensor_parallel_size": 1,
+    "pipeline_parallel_size": 1,
+    "data_parallel_size": 1,
+    "distributed_executor_backend": None,
+    "enable_lora": False,
+    "speculative_config": None,
+    "swap_space": 0,
+    "cpu_offload_gb": 0,
+    "trust_remote_code": False,
+    "served_model_name": None,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Options of ``pagednb.load`` and ``LLM``, with vLLM's names.
+
+    ``model`` None is the embedded demonstration model; a path is a local folder; anything else is a hub id.
+    ``max_num_seqs`` and ``max_num_batched_tokens`` None are chosen by device.
+
+    Raises:
+        OptionError: an unknown option (with the nearest name) or a value out of range.
+        NotSupportedYetError: a vLLM option that is not built yet, set to anything but its default.
+    """
+
+    model: str | os.PathLike[str] | None = None
+    tokenizer: str | os.PathLike[str] | None = None
+    revision: str | None = None
+    download_dir: str | os.PathLike[str] | None = None
+    skip_tokenizer_init: bool = False
+    load_format: LoadFormat = "auto"
+    dtype: str = "auto"
+    device: str = "auto"
+    max_model_len: int | None = None
+    block_size: int = 16
+    num_gpu_blocks_override: int | None = None
+    gpu_memory_utilization: float = 0.9
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    enable_prefix_caching: bool = True
+    enforce_eager: bool = False
+    seed: int = 0
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Refuse unknown and not-yet-built names before the generated ``__init__`` sees them."""
+        for name in options.keys() & _NOT_YET.keys():
+            if options[name] != _NOT_YET[name]:
+                raise NotSupportedYetError(f"Option {name}={options[name]!r} is not built yet.", hint="Leave it out.")
+        known = [f.name for f in dataclasses.fields(cls)]
+        refuse_unknown_options(options.keys() - _NOT_YET.keys(), known, owner="pagednb")
+        return super().__new__(cls)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> EngineConfig:
+        """Build a config from keyword options, dropping vLLM options that stand at a default without effect."""
+        cls.__new__(cls, **options)
+        return cls(**{name: value for name, value in options.items() if name not in _NOT_YET})
+
+    def __post_init__(self) -> None:
+        for name in ("model", "tokenizer", "download_dir"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else os.fspath(value))
+        _require(self.block_size in BLOCK_SIZES, "block_size", self.block_size, f"one of {BLOCK_SIZES}")
+        _require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {DTYPES}")
+        _require(
+            self.load_format in ("auto", "safetensors", "pt", "dummy"),
+            "load_format",
+            self.load_format,
+            "auto, safetensors, pt or dummy",
+        )
+        _require(
+            0 < self.gpu_memory_utilization <= 1, "gpu_memory_utilization", self.gpu_memory_utilization, "in (0, 1]"
+        )
+        for name in ("max_model_len", "num_gpu_blocks_override", "max_num_seqs", "max_num_batched_tokens"):
+            value = getattr(self, name)
+            _require(
+                value is None or (isinstance(value, int) and value >= 1), name, value, "a whole number of at least 1"
+            )
+        _require(isinstance(self.seed, int), "seed", self.seed, "a whole number")
+
+    def difference(self, other: EngineConfig) -> dict[str, tuple[Any, Any]]:
+        """Return the options whose values differ, as name -> (ours, theirs)."""
+        names = (f.name for f in dataclasses.fields(self))
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CacheGeometry:
+    """Size of the paged KV cache. Block 0 is scratch: padding writes go there and no request owns it."""
+
+    num_blocks: int
+    block_size: int
+    max_model_len: int
+
+    @property
+    def max_blocks_per_seq(self) -> int:
+        """Width of a block table: blocks that a sequence of ``max_model_len`` tokens needs."""
+        return -(-self.max_model_len // self.block_size)
+
+    @property
+    def num_usable_tokens(self) -> int:
+        """Tokens that fit when no block is wasted (scratch excluded)."""
+        return (self.num_blocks - 1) * self.block_size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SchedulerConfig:
+    """Limits of one step, and what the scheduler must know of the model."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
+    enable_prefix_caching: bool = True
+    eos_token_ids: tuple[int, ...] = ()
+
+
+def _require(ok: bool, name: str, value: Any, expected: str) -> None:  # noqa: FBT001
+    if not ok:
+        raise OptionError(f"Option {name}={value!r} is not valid: it must be {expected}.")

@@ -1,0 +1,73 @@
+"""What a caller receives: vLLM's shapes, frozen.
+
+Built on the caller's thread by the output processor; the engine thread never makes text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Logprob:
+    """One candidate token at one position."""
+
+    logprob: float
+    rank: int | None = None
+    decoded_token: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompletionOutput:
+    """One generated sequence.
+
+    ``logprobs`` has one dict a token (token id -> Logprob) when asked for. ``stop_reason`` is the stop string or stop
+    token id that ended the text; None for EOS, for length and while the text still grows.
+    """
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    cumulative_logprob: float | None = None
+    logprobs: tuple[dict[int, Logprob], ...] | None = None
+    finish_reason: Literal["stop", "length", "abort"] | None = None
+    stop_reason: int | str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RequestMetrics:
+    """Times of one request, seconds on ``time.perf_counter``'s clock."""
+
+    arrival_s: float
+    first_token_s: float | None = None
+    finished_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RequestOutput:
+    """A prompt and its completions; ``finished`` is False only for the steps of a stream."""
+
+    request_id: str
+    prompt: str | None
+    prompt_token_ids: tuple[int, ...]
+    outputs: tuple[CompletionOutput, ...]
+    finished: bool = True
+    num_cached_tokens: int = 0
+    metrics: RequestMetrics | None = None
+
+    @property
+    def text(self) -> str:
+        """Text of the first completion."""
+        return self.outputs[0].text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_markdown_(self) -> str:
+        return "\n\n---\n\n".join(output.text for output in self.outputs)
+
+    def _repr_html_(self) -> str:
+        parts = (f"<pre style='white-space:pre-wrap'>{html.escape(output.text)}</pre>" for output in self.outputs)
+        return "<hr>".join(parts)

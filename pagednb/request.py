@@ -1,0 +1,95 @@
+"""One request for one sequence, as the engine accepts it. Frozen: its progress lives in the scheduler's row table.
+
+``n > 1`` becomes n requests: the first is the parent, the others name it and fork its blocks once its prompt is
+computed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+import numpy as np
+
+from pagednb.sampling_params import SamplingParams
+
+
+class FinishReason(enum.StrEnum):
+    """Why a sequence ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """A sequence to be generated.
+
+    Attributes:
+        request_id: unique in the engine's life.
+        prompt_token_ids: int32 ``[num_prompt_tokens]``, at least one.
+        max_tokens: new tokens at most, resolved (never None) and such that prompt + max_tokens <= max_model_len.
+        seed: 64-bit key of the sequence's random numbers, resolved (never None).
+        priority: lower runs first; equal priorities run in order of arrival.
+        parent_id: the request whose prompt blocks this one forks (``n > 1``), or None.
+        stream: whether the caller wants every token as it comes, not only the finished sequence.
+        cache_salt: requests share prefix-cache blocks only when their salts are equal.
+    """
+
+    request_id: int
+    prompt_token_ids: np.ndarray
+    sampling_params: SamplingParams
+    max_tokens: int
+    seed: int
+    priority: int = 0
+    parent_id: int | None = None
+    stream: bool = False
+    cache_salt: bytes = b""
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Length of the prompt in tokens."""
+        return len(self.prompt_token_ids)
+
+    @property
+    def max_total_tokens(self) -> int:
+        """Longest the sequence can become: prompt plus new tokens."""
+        return self.num_prompt_tokens + self.max_tokens
+
+    @property
+    def wants_updates(self) -> bool:
+        """Whether each new token must be reported: someone watches, text can end it, or logprobs are collected."""
+        params = self.sampling_params
+        return self.stream or bool(params.stop) or params.logprobs is not None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Log-probabilities at one generated position, from the raw logits (before temperature and penalties).
+
+    ``top_token_ids`` and ``top_logprobs`` are equally long, most likely first; ``rank`` is 1 for the most likely token.
+    """
+
+    logprob: float
+    rank: int
+    top_token_ids: tuple[int, ...]
+    top_logprobs: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RequestUpdate:
+    """What one step brought one request: tokens for those that want updates, the whole output for the finished.
+
+    ``new_token_ids`` holds the tokens since the last update. When ``finish_reason`` is set, ``output_token_ids`` holds
+    the complete output (a stop token included) and no further update follows. ``stop_token_id`` is the stop token that
+    ended it, None when it was EOS or something else.
+    """
+
+    request_id: int
+    new_token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    finish_reason: FinishReason | None = None
+    stop_token_id: int | None = None
+    output_token_ids: np.ndarray | None = None
+    num_cached_tokens: int = 0

@@ -1,0 +1,163 @@
+"""How one request is sampled: vLLM's names and defaults, checked once, frozen from then on.
+
+A parameter that exists in vLLM and is not built here raises ``NotSupportedYetError`` when it is set to anything but its
+default; a name that exists nowhere raises ``OptionError``. Nothing is ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
+
+# name -> the default under which it has no effect
+_NOT_YET: Mapping[str, Any] = {
+    "best_of": None,
+    "prompt_logprobs": None,
+    "bad_words": None,
+    "allowed_token_ids": None,
+    "truncate_prompt_tokens": None,
+    "structured_outputs": None,
+    "logits_processors": None,
+    "schema": None,
+    "choices": None,
+    "regex": None,
+    "grammar": None,
+    "spaces_between_special_tokens": True,
+    "extra_args": None,
+}
+
+GREEDY_TEMPERATURE = 1e-5
+"""Temperatures below this are greedy: dividing by them would overflow fp32 logits."""
+
+MAX_LOGPROBS = 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """Sampling parameters of one request.
+
+    ``seed`` fixes the draw of every position whatever else is in the batch; without it one is drawn from the engine's
+    seed. ``top_k`` 0 or -1 means all tokens. ``max_tokens`` None means as many as fit ``max_model_len``.
+
+    Raises:
+        OptionError: an unknown name or a value out of range.
+        NotSupportedYetError: a vLLM parameter that is not built yet.
+    """
+
+    n: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    max_tokens: int | None = 16
+    min_tokens: int = 0
+    stop: tuple[str, ...] | list[str] | str | None = None
+    stop_token_ids: tuple[int, ...] | list[int] | None = None
+    ignore_eos: bool = False
+    logprobs: int | None = None
+    logit_bias: Mapping[int, float] | None = None
+    detokenize: bool = True
+    skip_special_tokens: bool = True
+    include_stop_str_in_output: bool = False
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Refuse unknown and not-yet-built names before the generated ``__init__`` sees them."""
+        for name in options.keys() & _NOT_YET.keys():
+            raise NotSupportedYetError(f"SamplingParams option {name!r} is not built yet.", hint="Leave it out.")
+        refuse_unknown_options(options, (f.name for f in dataclasses.fields(cls)), owner="SamplingParams")
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        object.__setattr__(self, "stop", stop)
+        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids or ()))
+        object.__setattr__(self, "top_k", max(self.top_k, 0) if self.top_k == -1 else self.top_k)
+        object.__setattr__(self, "logit_bias", dict(self.logit_bias) if self.logit_bias else None)
+        self._check_ranges()
+        self._check_stop()
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most likely token is always taken."""
+        return self.temperature < GREEDY_TEMPERATURE
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether the same prompt gives the same answer again: greedy or seeded, one sample."""
+        return self.n == 1 and (self.is_greedy or self.seed is not None)
+
+    @property
+    def has_penalties(self) -> bool:
+        """Whether any of the three penalties has an effect."""
+        return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1.0)
+
+    def _check_ranges(self) -> None:
+        _require(_is_int(self.n) and self.n >= 1, "n", self.n, "a whole number of at least 1")
+        _require(_is_finite(self.temperature) and self.temperature >= 0, "temperature", self.temperature, "at least 0")
+        _require(_is_finite(self.top_p) and 0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
+        _require(_is_int(self.top_k) and self.top_k >= 0, "top_k", self.top_k, "a whole number, 0 or -1 for all")
+        _require(_is_finite(self.min_p) and 0 <= self.min_p <= 1, "min_p", self.min_p, "in [0, 1]")
+        for name in ("presence_penalty", "frequency_penalty"):
+            value = getattr(self, name)
+            _require(_is_finite(value) and -2 <= value <= 2, name, value, "in [-2, 2]")
+        _require(
+            _is_finite(self.repetition_penalty) and self.repetition_penalty > 0,
+            "repetition_penalty",
+            self.repetition_penalty,
+            "above 0",
+        )
+        _require(
+            self.seed is None or (_is_int(self.seed) and -(2**63) <= self.seed < 2**64),
+            "seed",
+            self.seed,
+            "a 64-bit whole number",
+        )
+        _require(
+            self.max_tokens is None or (_is_int(self.max_tokens) and self.max_tokens >= 1),
+            "max_tokens",
+            self.max_tokens,
+            "at least 1, or None for as many as fit",
+        )
+        _require(_is_int(self.min_tokens) and self.min_tokens >= 0, "min_tokens", self.min_tokens, "at least 0")
+        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
+            raise OptionError(f"min_tokens={self.min_tokens} exceeds max_tokens={self.max_tokens}.")
+        _require(
+            self.logprobs is None or (_is_int(self.logprobs) and 0 <= self.logprobs <= MAX_LOGPROBS),
+            "logprobs",
+            self.logprobs,
+            f"a whole number from 0 to {MAX_LOGPROBS}",
+        )
+        for token_id, bias in (self.logit_bias or {}).items():
+            ok = _is_int(token_id) and token_id >= 0 and _is_finite(bias) and -100 <= bias <= 100
+            _require(ok, "logit_bias", {token_id: bias}, "token ids mapped to biases in [-100, 100]")
+
+    def _check_stop(self) -> None:
+        for text in self.stop or ():
+            _require(isinstance(text, str) and text != "", "stop", text, "non-empty strings")
+        for token_id in self.stop_token_ids or ():
+            _require(_is_int(token_id) and token_id >= 0, "stop_token_ids", token_id, "token ids")
+        if self.stop and not self.detokenize:
+            raise OptionError(
+                "stop strings need text, but detokenize=False.", hint="Use stop_token_ids, or drop detokenize=False."
+            )
+
+
+def _require(ok: bool, name: str, value: Any, expected: str) -> None:  # noqa: FBT001
+    if not ok:
+        raise OptionError(f"SamplingParams {name}={value!r} is not valid: it must be {expected}.")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

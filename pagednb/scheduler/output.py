@@ -1,0 +1,133 @@
+"""What crosses between scheduler and runner: a diff down, tokens back. NumPy only.
+
+The runner keeps a fixed row of state per running request. A plan names what changed since the last plan, in the order
+in which the runner applies it: release, admit, grow, copy; then which rows run. A steady decode step carries one array
+of rows and nothing per request.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from pagednb.sampling_params import SamplingParams
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """A request takes a row, new or resumed after preemption.
+
+    Attributes:
+        row: the row it owns until released.
+        token_ids: int32 ``[num_tokens]``, the prompt and, after preemption, the output so far. Read-only.
+        num_prompt_tokens: how many of them are the prompt.
+        num_computed_tokens: how many already have their KV in ``block_ids`` (prefix cache, fork).
+        block_ids: int32 ``[num_blocks]``, the block table so far.
+        sampling_params, seed: how to sample it.
+    """
+
+    row: int
+    token_ids: np.ndarray
+    num_prompt_tokens: int
+    num_computed_tokens: int
+    block_ids: np.ndarray
+    sampling_params: SamplingParams
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillChunk:
+    """Tokens ``start : start + len(token_ids)`` of a row are computed in this step.
+
+    ``samples`` is True for the chunk that ends the known tokens: its last position yields a new token.
+    """
+
+    row: int
+    start: int
+    token_ids: np.ndarray
+    samples: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BlockGrowth:
+    """New blocks, packed: ``block_table[rows[i], columns[i]] = block_ids[i]``, each int32 ``[num_grown]``.
+
+    Also carries replacements (copy-on-write): an existing column simply gets its new block.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    block_ids: np.ndarray
+
+
+EMPTY_ROWS = np.empty(0, dtype=np.int32)
+EMPTY_ROWS.setflags(write=False)
+NO_GROWTH = BlockGrowth(rows=EMPTY_ROWS, columns=EMPTY_ROWS, block_ids=EMPTY_ROWS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerOutput:
+    """One step's plan.
+
+    Attributes:
+        step: number of the step, rising by one.
+        released_rows: int32, rows whose request is gone (finished, aborted, preempted).
+        admissions: rows taken.
+        growth: changes of block tables.
+        block_copies: (source, destination) blocks, copied in every layer before the pass (copy-on-write).
+        decode_rows: int32 ``[num_decodes]``, rows that feed back their last token; each samples one.
+        prefills: chunks, after the decodes in the batch.
+        sampled_rows: int32 ``[num_sampled]``: ``decode_rows``, then the rows of chunks that sample, in order.
+        sampled_request_ids: int64 ``[num_sampled]``: who owned those rows when the plan was made; the scheduler drops
+            tokens of requests that ended meanwhile.
+        max_seq_len: longest context in the batch after this step.
+        num_decode_steps: decode steps run in one go (k-step graphs); 1 until they exist.
+    """
+
+    step: int
+    released_rows: np.ndarray = EMPTY_ROWS
+    admissions: tuple[Admission, ...] = ()
+    growth: BlockGrowth = NO_GROWTH
+    block_copies: tuple[tuple[int, int], ...] = ()
+    decode_rows: np.ndarray = EMPTY_ROWS
+    prefills: tuple[PrefillChunk, ...] = ()
+    sampled_rows: np.ndarray = EMPTY_ROWS
+    sampled_request_ids: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    max_seq_len: int = 0
+    num_decode_steps: int = 1
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no token is computed. Its diff may still carry released rows; they travel with the next plan."""
+        return not len(self.decode_rows) and not self.prefills
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens computed in this step."""
+        return len(self.decode_rows) + sum(len(chunk.token_ids) for chunk in self.prefills)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LogprobArrays:
+    """Logprobs of the sampled rows that asked for them, padded to the largest ``logprobs`` among them.
+
+    Attributes:
+        sample_positions: int32 ``[m]``, indices into ``sampled_rows``.
+        sampled_logprobs: float32 ``[m]``; ``ranks``: int32 ``[m]``, 1 is the most likely.
+        top_token_ids, top_logprobs: int32 and float32 ``[m, width]``, most likely first.
+    """
+
+    sample_positions: np.ndarray
+    sampled_logprobs: np.ndarray
+    ranks: np.ndarray
+    top_token_ids: np.ndarray
+    top_logprobs: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerOutput:
+    """Tokens of one step: int64 ``[num_sampled, num_decode_steps]``, rows as in ``sampled_rows``."""
+
+    token_ids: np.ndarray
+    logprobs: LogprobArrays | None = None
