@@ -138,6 +138,6 @@ class SchedulerConfig:
     eos_token_ids: tuple[int, ...] = ()
 
 
-def _require(ok: bool, name: str, value: Any, expected: str) -> None:  # noqa: FBT001
+def _require(ok: bool, name: str, value: Any, expected: str) -> None:
     if not ok:
         raise OptionError(f"Option {name}={value!r} is not valid: it must be {expected}.")

@@ -150,7 +150,7 @@ class SamplingParams:
             )
 
 
-def _require(ok: bool, name: str, value: Any, expected: str) -> None:  # noqa: FBT001
+def _require(ok: bool, name: str, value: Any, expected: str) -> None:
     if not ok:
         raise OptionError(f"SamplingParams {name}={value!r} is not valid: it must be {expected}.")
 

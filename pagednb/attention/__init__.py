@@ -1,0 +1,1 @@
+"""Attention backends: which kernels run for a batch of decodes and prefill chunks."""

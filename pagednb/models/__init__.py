@@ -1,0 +1,1 @@
+"""Decoder specs, one decoder driven by them, and the loading of weights."""

@@ -1,0 +1,1 @@
+"""IPython extension: magics and display. The only place that imports IPython."""

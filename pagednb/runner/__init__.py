@@ -1,0 +1,1 @@
+"""Runs plans on a device: GPU-resident request rows, forward batches, memory."""

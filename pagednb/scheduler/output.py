@@ -66,6 +66,10 @@ EMPTY_ROWS.setflags(write=False)
 NO_GROWTH = BlockGrowth(rows=EMPTY_ROWS, columns=EMPTY_ROWS, block_ids=EMPTY_ROWS)
 
 
+def _no_rows() -> np.ndarray:
+    return EMPTY_ROWS
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerOutput:
     """One step's plan.
@@ -86,14 +90,14 @@ class SchedulerOutput:
     """
 
     step: int
-    released_rows: np.ndarray = EMPTY_ROWS
+    released_rows: np.ndarray = dataclasses.field(default_factory=_no_rows)
     admissions: tuple[Admission, ...] = ()
     growth: BlockGrowth = NO_GROWTH
     block_copies: tuple[tuple[int, int], ...] = ()
-    decode_rows: np.ndarray = EMPTY_ROWS
+    decode_rows: np.ndarray = dataclasses.field(default_factory=_no_rows)
     prefills: tuple[PrefillChunk, ...] = ()
-    sampled_rows: np.ndarray = EMPTY_ROWS
-    sampled_request_ids: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    sampled_rows: np.ndarray = dataclasses.field(default_factory=_no_rows)
+    sampled_request_ids: np.ndarray = dataclasses.field(default_factory=_no_rows)
     max_seq_len: int = 0
     num_decode_steps: int = 1
 
