@@ -1,0 +1,43 @@
+# Two commands for everyone: `make demo` and `make test`. Each sets up .venv from constraints.txt by itself.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LAB_READY := $(VENV)/.lab-ready
+
+.PHONY: help demo test test-gpu lint lab bench clean
+
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+demo: $(READY)  ## Label 500 support tickets on the embedded model, in a notebook run headless.
+	$(BIN)/python notebooks/execute.py notebooks/01_quickstart.ipynb --output .cache/demo
+
+test: $(READY)  ## Run the whole test suite on the CPU (kernels through Triton's interpreter).
+	$(BIN)/python -m pytest
+
+test-gpu:  ## Run the kernel, engine and parity tests on this machine's GPU, in the current Python environment.
+	python3 -m pytest tests/kernels tests/runner tests/gpu -m "gpu or not gpu"
+
+lint: $(READY)  ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lab: $(LAB_READY)  ## Open JupyterLab in notebooks/.
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+bench:  ## Time the engine's workloads on this machine's GPU (see tests/perf/RESULTS.md).
+	python3 tests/perf/bench_engine.py
+
+clean:  ## Remove the environment and everything generated.
+	rm -rf $(VENV) .cache build *.egg-info
+
+$(READY): constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[demo,test]"
+	touch $@
+
+$(LAB_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[lab]"
+	touch $@

@@ -1,0 +1,166 @@
+"""The house keeps its shape: who may import whom, and what a guest in someone's process never does."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TOP_FILES = {
+    "pagednb.config",
+    "pagednb.envs",
+    "pagednb.errors",
+    "pagednb.forward_batch",
+    "pagednb.outputs",
+    "pagednb.request",
+    "pagednb.sampling_params",
+    "pagednb.template",
+}
+SURFACE_FILES = {"pagednb.runtime", "pagednb.llm"}
+ENGINE = {"pagednb.engine"}
+
+# folder (or file) -> what it may import of ours; itself is always allowed
+MAY_IMPORT: dict[str, set[str]] = {
+    "pagednb.kernels": set(),
+    "pagednb.kv_cache": TOP_FILES,
+    "pagednb.scheduler": TOP_FILES | {"pagednb.kv_cache"},
+    "pagednb.attention": TOP_FILES | {"pagednb.kernels", "pagednb.kv_cache"},
+    "pagednb.layers": TOP_FILES | {"pagednb.kernels", "pagednb.kv_cache", "pagednb.attention"},
+    "pagednb.models": TOP_FILES | {"pagednb.kernels", "pagednb.kv_cache", "pagednb.attention", "pagednb.layers"},
+    "pagednb.sampling": TOP_FILES | {"pagednb.kernels", "pagednb.scheduler.output"},
+    "pagednb.runner": TOP_FILES
+    | {
+        "pagednb.kernels",
+        "pagednb.kv_cache",
+        "pagednb.models",
+        "pagednb.sampling",
+        "pagednb.scheduler.output",
+    },
+    "pagednb.engine": TOP_FILES
+    | {
+        "pagednb.kv_cache",
+        "pagednb.scheduler",
+        "pagednb.runner",
+        "pagednb.models.resolve",
+    },
+    "pagednb.llm": TOP_FILES | ENGINE,
+    "pagednb.runtime": TOP_FILES | ENGINE | {"pagednb.llm"},
+    "pagednb.notebook": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.dataframe"},
+    "pagednb.dataframe": TOP_FILES | SURFACE_FILES | ENGINE,
+    "pagednb.embedded_model": TOP_FILES,
+    "pagednb": TOP_FILES | SURFACE_FILES | {"pagednb.notebook", "pagednb.dataframe"},
+}
+# library -> the only places that may import it
+ONLY_IN = {
+    "IPython": {"pagednb.notebook"},
+    "ipywidgets": {"pagednb.notebook"},
+    "pandas": {"pagednb.dataframe"},
+    "triton": {"pagednb.kernels"},
+}
+NO_TORCH = ("pagednb.scheduler", "pagednb.notebook", "pagednb.dataframe")
+# in kv_cache only the tensors' store knows torch
+NO_TORCH_FILES = ("pagednb.kv_cache.block_pool", "pagednb.kv_cache.block_manager", "pagednb.kv_cache.prefix_cache")
+FORBIDDEN_CALLS = {
+    "asyncio.run",
+    "exit",
+    "logging.basicConfig",
+    "nest_asyncio.apply",
+    "os._exit",
+    "os.putenv",
+    "signal.signal",
+    "sys.exit",
+    "torch.manual_seed",
+    "torch.cuda.manual_seed",
+    "torch.cuda.manual_seed_all",
+    "torch.set_default_device",
+    "torch.set_default_dtype",
+    "torch.set_num_threads",
+    "torch.use_deterministic_algorithms",
+}
+TRAINING_SCRIPTS = {"pagednb.embedded_model.train"}
+MAX_LINES = 400
+
+
+def module_files() -> Iterator[tuple[str, pathlib.Path]]:
+    for folder, package in ((ROOT / "pagednb", "pagednb"), (ROOT / "kernels", "pagednb.kernels")):
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            yield ".".join((package, *(part for part in parts if part != "__init__"))), path
+
+
+MODULES = dict(module_files())
+
+
+def imports_of(path: pathlib.Path) -> Iterator[str]:
+    """Full names of everything imported anywhere in the file, lazy imports included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in MODULES else str(node.module)
+
+
+def is_within(name: str, places: set[str]) -> bool:
+    return any(name == place or name.startswith(place + ".") for place in places)
+
+
+def room_of(module: str) -> str:
+    rooms = [room for room in MAY_IMPORT if is_within(module, {room})]
+    return max(rooms, key=len)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_follow_the_house(module: str) -> None:
+    room = room_of(module)
+    if module in TOP_FILES:
+        allowed = TOP_FILES
+    else:
+        allowed = MAY_IMPORT[room] | ({room} if room != "pagednb" else set())
+    reached = {name for name in imports_of(MODULES[module]) if is_within(name, {"pagednb"})}
+    assert not {name for name in reached if not is_within(name, allowed)}, f"{module} may import {sorted(allowed)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_libraries_stay_in_their_rooms(module: str) -> None:
+    for name in imports_of(MODULES[module]):
+        library = name.split(".")[0]
+        if library in ONLY_IN:
+            assert is_within(module, ONLY_IN[library]), f"{module} imports {library}"
+        if library == "torch":
+            assert not is_within(module, {*NO_TORCH, *NO_TORCH_FILES}), f"{module} imports torch"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_guest_changes_no_process_state(module: str) -> None:
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Call) and module not in TRAINING_SCRIPTS:
+            assert ast.unparse(node.func) not in FORBIDDEN_CALLS, f"{module}:{node.lineno}"
+        if isinstance(node, (ast.Assign, ast.AugAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            assert not any("os.environ" in ast.unparse(target) for target in targets), f"{module}:{node.lineno}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_one_noun_a_file(module: str) -> None:
+    assert len(MODULES[module].read_text().splitlines()) <= MAX_LINES
+
+
+def test_packages_listed_in_pyproject_are_the_tree() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    tree = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert set(settings["packages"]) == tree
+
+
+def test_the_rules_can_fail(tmp_path: pathlib.Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("def f():\n    import torch\n    from pagednb.runner.model_runner import ModelRunner\n")
+    assert "torch" in set(imports_of(bad))
+    assert not is_within("pagednb.runner.model_runner", MAY_IMPORT["pagednb.scheduler"])
+    assert not is_within("pagednb.kernels_of_others", {"pagednb.kernels"})
