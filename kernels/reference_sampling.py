@@ -1,0 +1,100 @@
+"""Sampling in plain torch: the meaning of the sampling kernel, and the CPU engine.
+
+The filters are found here with a sort, in the kernel without one; both keep the same tokens. The random numbers are
+Philox4x32-10, computed in int64 so that every bit equals the kernel's: a (seed, position) draws the same token on
+every device and in every batch.
+"""
+
+from __future__ import annotations
+
+import torch
+
+GREEDY_TEMPERATURE = 1e-5
+PHILOX_LANE_WIDTH = 1024
+"""Vocabulary index ``v`` takes word ``v // 1024 % 4`` of counter ``v // 4096 * 1024 + v % 1024``: the four words of a
+counter serve four contiguous runs, so that a kernel uses every word with plain contiguous loads."""
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+
+
+def sample_tokens(
+    logits: torch.Tensor,
+    temperature: torch.Tensor,
+    top_k: torch.Tensor,
+    top_p: torch.Tensor,
+    min_p: torch.Tensor,
+    seeds: torch.Tensor,
+    positions: torch.Tensor,
+    *,
+    has_filters: bool,
+) -> torch.Tensor:
+    """Draw one token a row.
+
+    The filters apply in the order min-p, top-k, top-p, the last on the renormalised rest. Each is a threshold: tokens
+    that tie with the last one kept are all kept (a sort would keep some by their index).
+
+    Args:
+        logits: fp32 ``[num_rows, vocab]``; ``-inf`` is never drawn.
+        temperature: fp32 ``[num_rows]``; below 1e-5 the row takes its largest logit (the first, if tied).
+        top_k: int32 ``[num_rows]``, 0 keeps all.
+        top_p: fp32 ``[num_rows]``, 1 keeps all.
+        min_p: fp32 ``[num_rows]``, relative to the most probable token, 0 keeps all.
+        seeds: int64 ``[num_rows]``, key of the random numbers.
+        positions: int64 ``[num_rows]``, position of the drawn token in its sequence.
+        has_filters: False promises that no sampled row has a top-k, top-p or min-p, and skips them.
+
+    Returns:
+        int64 ``[num_rows]``.
+    """
+    tokens = logits.argmax(dim=-1)
+    rows = (temperature >= GREEDY_TEMPERATURE).nonzero().squeeze(1)
+    if rows.numel() == 0:
+        return tokens
+    scaled = logits[rows].float() * (1.0 / temperature[rows]).unsqueeze(1)
+    noisy = scaled + gumbel_noise(seeds[rows], positions[rows], logits.shape[1])
+    if has_filters:
+        threshold = filter_threshold(scaled, top_k[rows], top_p[rows], min_p[rows])
+        noisy = noisy.masked_fill(scaled < threshold.unsqueeze(1), -torch.inf)
+    tokens[rows] = noisy.argmax(dim=-1)
+    return tokens
+
+
+def filter_threshold(
+    scaled: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor, min_p: torch.Tensor
+) -> torch.Tensor:
+    """Return the smallest value of ``scaled`` (logits / temperature) that survives the filters: fp32 ``[num_rows]``."""
+    vocab = scaled.shape[1]
+    ranked = scaled.sort(dim=-1, descending=True).values
+    last = torch.where(top_k > 0, top_k.clamp(max=vocab), vocab).long() - 1
+    threshold = torch.maximum(ranked[:, 0] + min_p.log(), ranked.gather(1, last.unsqueeze(1)).squeeze(1))
+    mass = torch.exp((ranked - ranked[:, :1]).double()).masked_fill(ranked < threshold.unsqueeze(1), 0.0)
+    mass_before = mass.cumsum(dim=-1) - mass
+    num_kept = (mass_before < (top_p.double() * mass.sum(dim=-1)).unsqueeze(1)).sum(dim=-1).clamp(min=1)
+    nucleus = ranked.gather(1, num_kept.unsqueeze(1) - 1).squeeze(1)
+    return torch.where(top_p < 1.0, torch.maximum(threshold, nucleus), threshold)
+
+
+def gumbel_noise(seeds: torch.Tensor, positions: torch.Tensor, vocab: int) -> torch.Tensor:
+    """Return fp32 ``[num_rows, vocab]``, the noise of each row's (seed, position)."""
+    num_tiles = -(-vocab // (4 * PHILOX_LANE_WIDTH))
+    counter = torch.arange(num_tiles * PHILOX_LANE_WIDTH, device=seeds.device).unsqueeze(0)
+    words = philox(seeds.unsqueeze(1), counter, positions.unsqueeze(1))
+    bits = torch.stack([w.unflatten(1, (num_tiles, PHILOX_LANE_WIDTH)) for w in words], dim=2)
+    # u in (0, 1), fine-grained near 0, where the largest noise comes from
+    u = (bits.flatten(1)[:, :vocab].float() * 2.0**-32 + 2.0**-33).clamp(max=1.0 - 2.0**-24)
+    series = u * (1.0 + u * (0.5 + u * (1.0 / 3.0 + u * 0.25)))
+    return -torch.log(torch.where(u < 0.01, series, -torch.log(1.0 - u)))  # -log(-log1p(-u))
+
+
+def philox(seed: torch.Tensor, counter: torch.Tensor, position: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return the four 32-bit words of Philox4x32-10 at counter (counter, low position, high position, 0), as int64."""
+    c0, c1, c2, c3 = counter, position & _MASK, position >> 32 & _MASK, torch.zeros_like(counter)
+    k0, k1 = seed & _MASK, seed >> 32 & _MASK
+    for _ in range(_ROUNDS):
+        low, high = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]  # int64 wraps, the 64 bits stay right
+        c0, c1, c2, c3 = (high >> 32 & _MASK) ^ c1 ^ k0, high & _MASK, (low >> 32 & _MASK) ^ c3 ^ k1, low & _MASK
+        k0, k1 = (k0 + _KEY_STEPS[0]) & _MASK, (k1 + _KEY_STEPS[1]) & _MASK
+    return c0, c1, c2, c3
