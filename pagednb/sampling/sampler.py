@@ -1,0 +1,122 @@
+"""From hidden states to tokens: logits in bounded chunks, bias, penalties, then one sampling kernel.
+
+The runner calls it once a step. Rows are the runner's; features that few requests use are looked up by row and cost
+nothing while no live row uses them. The order is vLLM's: raw logprobs, bias and ``min_tokens``, penalties,
+temperature, ``min_p``, ``top_k``, ``top_p``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from pagednb.kernels.kernel_set import KernelSet
+from pagednb.sampling.logits_processors import TokenBiases
+from pagednb.sampling.logprobs import LogprobTensors, RawLogits, concatenate
+from pagednb.sampling.penalties import Penalties
+from pagednb.sampling.row_table import RowValues
+from pagednb.scheduler.output import Admission
+
+LOGITS_CHUNK_BYTES = 512 * 2**20
+"""Most memory that the fp32 logits of one chunk take: thousands of prefills may end in one step."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingInputs:
+    """How each sampled position draws its token: ``[num_sampled]`` each, on the device except ``rows``.
+
+    ``positions`` is the index that the new token will have in its sequence; with the seed it keys the random numbers.
+    """
+
+    rows: np.ndarray
+    temperature: torch.Tensor
+    top_k: torch.Tensor
+    top_p: torch.Tensor
+    min_p: torch.Tensor
+    seeds: torch.Tensor
+    positions: torch.Tensor
+
+    def chunk(self, start: int, stop: int) -> SamplingInputs:
+        """Return positions ``start : stop``."""
+        names = (field.name for field in dataclasses.fields(self))
+        return SamplingInputs(**{name: getattr(self, name)[start:stop] for name in names})
+
+
+class Sampler:
+    """Samples rows; keeps what rows need beyond their plain sampling parameters."""
+
+    def __init__(
+        self,
+        kernels: KernelSet,
+        *,
+        num_rows: int,
+        vocab_size: int,
+        eos_token_ids: tuple[int, ...],
+        device: torch.device,
+        logits_chunk_bytes: int = LOGITS_CHUNK_BYTES,
+    ) -> None:
+        self._kernels = kernels
+        self._biases = TokenBiases(num_rows, eos_token_ids, device)
+        self._penalties = Penalties(num_rows, vocab_size, device)
+        self._filtered = RowValues(num_rows)  # rows with top_k, top_p or min_p; the value has no meaning
+        self._num_logprobs = RowValues(num_rows)
+        self._chunk_rows = max(1, logits_chunk_bytes // (vocab_size * torch.float32.itemsize))
+
+    def admit(self, admission: Admission) -> None:
+        """Note what the row's sampling parameters ask for."""
+        params = admission.sampling_params
+        self._biases.admit(admission)
+        self._penalties.admit(admission)
+        if not params.is_greedy and (params.top_k or params.top_p < 1 or params.min_p):
+            self._filtered.set(admission.row, 1)
+        if params.logprobs is not None:
+            self._num_logprobs.set(admission.row, params.logprobs)
+
+    def release(self, rows: np.ndarray) -> None:
+        """Forget ``rows``."""
+        self._biases.release(rows)
+        self._penalties.release(rows)
+        self._filtered.pop(rows)
+        self._num_logprobs.pop(rows)
+
+    def sample(
+        self,
+        hidden: torch.Tensor,
+        compute_logits: Callable[[torch.Tensor], torch.Tensor],
+        inputs: SamplingInputs,
+    ) -> tuple[torch.Tensor, LogprobTensors | None]:
+        """Return the tokens of ``hidden`` ``[num_sampled, hidden_size]``, int64, and the logprobs asked for."""
+        width = max(self._num_logprobs.select(inputs.rows)[1], default=0)
+        token_ids, logprobs = [], []
+        for start in range(0, len(hidden), self._chunk_rows):
+            stop = min(start + self._chunk_rows, len(hidden))
+            logits = compute_logits(hidden[start:stop])
+            part = inputs.chunk(start, stop)
+            raw = self._keep_raw(logits, part.rows, int(width))
+            token_ids.append(self._sample_logits(logits, part))
+            if raw is not None:
+                logprobs.append(raw.gather(token_ids[-1], start))
+        tokens = token_ids[0] if len(token_ids) == 1 else torch.cat(token_ids)
+        self._penalties.record(tokens, inputs.rows)
+        return tokens, concatenate(logprobs)
+
+    def _keep_raw(self, logits: torch.Tensor, rows: np.ndarray, width: int) -> RawLogits | None:
+        where, _ = self._num_logprobs.select(rows)
+        return RawLogits(logits, where, width) if len(where) else None
+
+    def _sample_logits(self, logits: torch.Tensor, inputs: SamplingInputs) -> torch.Tensor:
+        self._biases.apply(logits, inputs.rows, inputs.positions)
+        self._penalties.apply(logits, inputs.rows)
+        return self._kernels.sample_tokens(
+            logits,
+            inputs.temperature,
+            inputs.top_k,
+            inputs.top_p,
+            inputs.min_p,
+            inputs.seeds,
+            inputs.positions,
+            has_filters=not self._filtered.is_empty,
+        )
