@@ -110,7 +110,7 @@ class Sampler:
     def _sample_logits(self, logits: torch.Tensor, inputs: SamplingInputs) -> torch.Tensor:
         self._biases.apply(logits, inputs.rows, inputs.positions)
         self._penalties.apply(logits, inputs.rows)
-        return self._kernels.sample_tokens(
+        token_ids: torch.Tensor = self._kernels.sample_tokens(
             logits,
             inputs.temperature,
             inputs.top_k,
@@ -120,3 +120,4 @@ class Sampler:
             inputs.positions,
             has_filters=not self._filtered.is_empty,
         )
+        return token_ids

@@ -1,0 +1,131 @@
+"""Builds a runner: limits by device, weights, cache size, allocation.
+
+Called once by the engine thread; after an error no memory stays behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from pagednb.config import CacheGeometry, EngineConfig, SchedulerConfig
+from pagednb.errors import GPUMemoryError, OptionError
+from pagednb.kernels.kernel_set import select_kernels
+from pagednb.kv_cache.kv_store import KVStore
+from pagednb.models.load import load_model
+from pagednb.models.resolve import ResolvedModel
+from pagednb.runner.batch_state import BatchState
+from pagednb.runner.isolation import DeviceScope
+from pagednb.runner.memory import (
+    DeviceMemory,
+    MemoryNeeds,
+    MemoryReport,
+    blocks_that_fit,
+    check_override_fits,
+    weight_bytes_estimate,
+)
+from pagednb.runner.model_runner import DeviceParts, ModelRunner
+from pagednb.sampling.sampler import Sampler
+
+Progress = Callable[[int, int], None]
+
+_DEFAULT_NUM_SEQS = {"cuda": 512, "cpu": 64}
+_DEFAULT_BATCHED_TOKENS = {"cuda": 8192, "cpu": 512}
+
+
+def build_runner(config: EngineConfig, resolved: ResolvedModel, *, progress: Progress | None = None) -> ModelRunner:
+    """Load the weights and allocate everything the engine keeps on its device.
+
+    ``progress`` is called with (bytes done, bytes in all) while weights load.
+
+    Raises:
+        OptionError: the limits contradict each other.
+        GPUMemoryError: too little memory, before loading where it can be known.
+        WeightError: the weights do not fit the model.
+    """
+    scope = DeviceScope(torch.device(resolved.device))
+    limits = choose_limits(config, resolved)
+    out_of_memory = ""
+    try:
+        with scope.entered():
+            return _build(config, resolved, limits, scope, progress)
+    except torch.OutOfMemoryError as error:
+        out_of_memory = str(error)
+    # outside the handler: there the error's frames still hold what was allocated
+    scope.release_memory()
+    raise GPUMemoryError(
+        f"Too little memory on {scope.device} while loading: {DeviceMemory.measure(scope.device).describe()}. "
+        f"PyTorch says: {out_of_memory.splitlines()[0]}",
+        hint="Free what others hold, choose a smaller model, or lower gpu_memory_utilization.",
+    )
+
+
+def choose_limits(config: EngineConfig, resolved: ResolvedModel) -> SchedulerConfig:
+    """Return the limits of one step: what the config says, else defaults by device that agree with it."""
+    kind = torch.device(resolved.device).type
+    num_seqs, num_tokens = config.max_num_seqs, config.max_num_batched_tokens
+    if num_seqs is not None and num_tokens is not None and num_tokens < num_seqs:
+        raise OptionError(
+            f"max_num_batched_tokens={num_tokens} is less than max_num_seqs={num_seqs}: "
+            "every running sequence decodes one token a step.",
+            hint="Raise the first or lower the second.",
+        )
+    if num_seqs is None:
+        num_seqs = min(_DEFAULT_NUM_SEQS[kind], num_tokens or _DEFAULT_NUM_SEQS[kind])
+    return SchedulerConfig(
+        max_num_seqs=num_seqs,
+        max_num_batched_tokens=num_tokens or max(_DEFAULT_BATCHED_TOKENS[kind], num_seqs),
+        max_model_len=resolved.max_model_len,
+        enable_prefix_caching=config.enable_prefix_caching,
+        eos_token_ids=tuple(resolved.eos_token_ids),
+    )
+
+
+def _build(
+    config: EngineConfig,
+    resolved: ResolvedModel,
+    limits: SchedulerConfig,
+    scope: DeviceScope,
+    progress: Progress | None,
+) -> ModelRunner:
+    device, dtype, spec = scope.device, getattr(torch, resolved.dtype), resolved.spec
+    needs = MemoryNeeds.of(spec, limits, block_size=config.block_size, dtype=dtype)
+    before = DeviceMemory.measure(device)
+    _num_blocks(config, needs, before, weight_bytes=weight_bytes_estimate(spec, dtype))
+    kernels = select_kernels(device)
+    model = load_model(resolved, config, kernels, progress=progress)
+    num_blocks = _num_blocks(config, needs, DeviceMemory.measure(device))
+    geometry = CacheGeometry(
+        num_blocks=num_blocks + 1,  # one is scratch
+        block_size=config.block_size,
+        max_model_len=limits.max_model_len,
+    )
+    kv_store = KVStore(spec.num_layers, spec.num_kv_heads, spec.head_dim, geometry, dtype=dtype, device=device)
+    sampler = Sampler(
+        kernels,
+        num_rows=limits.max_num_seqs,
+        vocab_size=spec.vocab_size,
+        eos_token_ids=limits.eos_token_ids,
+        device=device,
+    )
+    state = BatchState(limits.max_num_seqs, geometry, device)
+    report = MemoryReport(
+        device=str(device),
+        total_bytes=before.total_bytes,
+        used_before_bytes=before.used_bytes,
+        weight_bytes=model.num_bytes,
+        activation_bytes=needs.activation_bytes,
+        kv_cache_bytes=kv_store.num_bytes,
+        num_blocks=num_blocks,
+    )
+    parts = DeviceParts(model=model, kv_store=kv_store, state=state, sampler=sampler)
+    return ModelRunner(scope, parts, geometry=geometry, scheduler_config=limits, memory=report)
+
+
+def _num_blocks(config: EngineConfig, needs: MemoryNeeds, memory: DeviceMemory, *, weight_bytes: int = 0) -> int:
+    override = config.num_gpu_blocks_override
+    if override is None:
+        return blocks_that_fit(needs, memory, utilization=config.gpu_memory_utilization, weight_bytes=weight_bytes)
+    check_override_fits(needs, memory, num_blocks=override, weight_bytes=weight_bytes)
+    return override

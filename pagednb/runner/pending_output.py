@@ -1,0 +1,30 @@
+"""The tokens of a launched step, on their way to the host."""
+
+from __future__ import annotations
+
+import torch
+
+from pagednb.sampling.logprobs import LogprobTensors
+from pagednb.sampling.transfer import to_host
+from pagednb.scheduler.output import RunnerOutput
+
+
+class PendingOutput:
+    """Made by the runner on its stream right after a step is launched; ``result`` waits for it."""
+
+    def __init__(self, token_ids: torch.Tensor, logprobs: LogprobTensors | None) -> None:
+        self._token_ids = to_host(token_ids)  # [num_sampled]
+        self._logprobs = None if logprobs is None else logprobs.to_host()
+        self._copied: torch.cuda.Event | None = None
+        if token_ids.is_cuda:
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def result(self) -> RunnerOutput:
+        """Wait until the copies have arrived and return them. A fault of the device surfaces here."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return RunnerOutput(
+            token_ids=self._token_ids.numpy()[:, None],
+            logprobs=None if self._logprobs is None else self._logprobs.to_arrays(),
+        )
