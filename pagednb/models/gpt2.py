@@ -1,0 +1,58 @@
+"""GPT-2 and DialoGPT: learned positions, LayerNorm, one fused QKV, weights stored as ``[in, out]``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pagednb.models.architecture import Architecture, WeightNames, read_activation, require_setting
+from pagednb.models.spec import DecoderSpec
+
+GPT2_NAMES = WeightNames(
+    prefix="transformer.",
+    modules={
+        "embed_tokens": ("wte",),
+        "embed_positions": ("wpe",),
+        "layers.{}.attention_norm": ("h.{}.ln_1",),
+        "layers.{}.qkv": ("h.{}.attn.c_attn",),
+        "layers.{}.attention_out": ("h.{}.attn.c_proj",),
+        "layers.{}.mlp_norm": ("h.{}.ln_2",),
+        "layers.{}.up": ("h.{}.mlp.c_fc",),
+        "layers.{}.down": ("h.{}.mlp.c_proj",),
+        "final_norm": ("ln_f",),
+        "lm_head": ("lm_head",),
+    },
+    transposed=("layers.{}.qkv", "layers.{}.attention_out", "layers.{}.up", "layers.{}.down"),
+    ignored=("h.*.attn.bias", "h.*.attn.masked_bias"),  # causal masks, stored by old versions
+)
+
+
+def build_spec(config: Any) -> DecoderSpec:
+    """Return the spec of a GPT2Config."""
+    require_setting(config, "scale_attn_by_inverse_layer_idx", (False,))
+    require_setting(config, "add_cross_attention", (False,))
+    head_dim = config.n_embd // config.n_head
+    return DecoderSpec(
+        vocab_size=config.vocab_size,
+        hidden_size=config.n_embd,
+        intermediate_size=config.n_inner or 4 * config.n_embd,
+        num_layers=config.n_layer,
+        num_q_heads=config.n_head,
+        num_kv_heads=config.n_head,
+        head_dim=head_dim,
+        max_position_embeddings=config.n_positions,
+        embedding_size=config.n_embd,
+        position_offset=0,
+        tie_embeddings=config.tie_word_embeddings,
+        layer_windows=(None,) * config.n_layer,
+        attention_scale=head_dim**-0.5 if config.scale_attn_weights else 1.0,
+        qkv_bias=True,
+        attention_out_bias=True,
+        gated_mlp=False,
+        activation=read_activation(config),
+        mlp_bias=True,
+        norm="layer",
+        norm_eps=config.layer_norm_epsilon,
+    )
+
+
+GPT2 = Architecture(name="GPT2LMHeadModel", model_type="gpt2", build_spec=build_spec, weight_names=GPT2_NAMES)
