@@ -30,6 +30,9 @@ _NOT_YET: Mapping[str, Any] = {
     "extra_args": None,
 }
 
+NAMES_NOT_BUILT_YET = frozenset(_NOT_YET)
+"""Names that ``SamplingParams`` refuses as not built yet; surfaces with options of their own leave them to it."""
+
 GREEDY_TEMPERATURE = 1e-5
 """Temperatures below this are greedy: dividing by them would overflow fp32 logits."""
 

@@ -204,7 +204,7 @@ def _render_braced(piece: _Braced, resolve: Callable[[Field], str | None]) -> st
 
 
 def _match_name(body: str, names: Collection[str]) -> Field | None:
-    """The field that ``body`` is: the longest known name that begins it and leaves a valid rest, or a name in backticks."""
+    """The field that ``body`` is: the longest known name that begins it and leaves a valid tail, or a quoted one."""
     if not _starts_with_space_or_quote(body):
         for name in sorted((name for name in names if body.startswith(name)), key=len, reverse=True):
             tail = _TAIL_PATTERN.fullmatch(body, len(name))

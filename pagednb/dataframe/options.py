@@ -1,0 +1,60 @@
+"""The options of a dataframe verb that become sampling parameters, with the defaults that suit rows.
+
+Knows no pandas and no engine: it gets the model's own defaults as a mapping.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
+from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams
+
+DEFAULT_MAX_TOKENS = 256
+VERB_OPTIONS = ("system", "into", "errors", "progress", "sampling_params")
+# sampling parameters that have no place in a column of text; the value is the one that changes nothing
+_ONE_TEXT_A_ROW: Mapping[str, Any] = {"n": 1, "logprobs": None, "detokenize": True}
+
+
+def row_sampling_params(
+    sampling_params: SamplingParams | None, options: Mapping[str, Any], model_defaults: Mapping[str, Any]
+) -> SamplingParams:
+    """Return the parameters of a run: the caller's object, or the caller's options over the model's defaults.
+
+    The model's defaults are those its authors recommend (``generation_config.json``); without a temperature there, or
+    here, the answer is greedy, so that equal rows get equal answers. An option of None counts as not given.
+
+    Raises:
+        OptionError: an unknown option, a value out of range, or options beside ``sampling_params``.
+        NotSupportedYetError: more than one text a row, or log-probabilities.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if sampling_params is None:
+        _refuse_unknown(given)
+        defaults = {"temperature": 0.0, "max_tokens": DEFAULT_MAX_TOKENS, **model_defaults}
+        params = SamplingParams(**(defaults | given))
+    elif given:
+        raise OptionError(
+            f"generate got sampling_params and also {', '.join(sorted(given))}.", hint="Give one or the other."
+        )
+    else:
+        params = sampling_params
+    _require_one_text(params)
+    return params
+
+
+def _refuse_unknown(given: Mapping[str, Any]) -> None:
+    """Name the nearest option of the verb; what SamplingParams knows but lacks is left for it to refuse."""
+    known = [field.name for field in dataclasses.fields(SamplingParams)]
+    refuse_unknown_options(given.keys() - NAMES_NOT_BUILT_YET, [*known, *VERB_OPTIONS], owner="generate")
+
+
+def _require_one_text(params: SamplingParams) -> None:
+    for name, neutral in _ONE_TEXT_A_ROW.items():
+        if getattr(params, name) != neutral:
+            raise NotSupportedYetError(
+                f"generate gives one text a row, so {name}={getattr(params, name)!r} has no place yet.",
+                hint=f"Leave {name} out, or use LLM.generate.",
+            )

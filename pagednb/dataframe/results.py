@@ -1,0 +1,79 @@
+"""From a run's outcome back to pandas: a text column, an error column, one warning or one exception.
+
+Everything is placed by position, never by label: indexes may repeat.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+
+from pagednb.dataframe.row_job import RowOutcome
+from pagednb.errors import OptionError, RowErrors, RowErrorsWarning
+
+ErrorPolicy = Literal["coerce", "raise"]
+TEXT_DTYPE = "str" if int(pd.__version__.split(".")[0]) >= 3 else "string"
+"""pandas' default dtype for text: ``str`` from 3.0 on, ``string`` before."""
+
+MAX_LISTED_FAILURES = 100
+"""``attrs`` lists at most so many failures: pandas copies ``attrs`` with every operation."""
+
+
+def check_result_options(into: object, errors: object) -> None:
+    """Raise OptionError for an ``into`` that names no column or an unknown ``errors``; called before the run."""
+    if not isinstance(into, str) or not into:
+        raise OptionError(f"into={into!r} is not valid.", hint="Name the new column with a text.")
+    if errors not in ("coerce", "raise"):
+        raise OptionError(f"errors={errors!r} is not valid.", hint="Use 'coerce' or 'raise'.")
+
+
+def frame_with_results(frame: pd.DataFrame, outcome: RowOutcome, into: str, figures: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a copy of ``frame`` with column ``into``, and ``<into>_error`` if and only if a row failed."""
+    result = frame.copy()
+    result[into] = _text_array(outcome.texts)
+    reasons = _text_array([outcome.errors.get(row) for row in range(len(outcome.texts))]) if outcome.errors else None
+    error_column = f"{into}_error"
+    if reasons is not None:
+        result[error_column] = reasons
+    elif error_column in result.columns:
+        del result[error_column]
+    result.attrs["pagednb"] = dict(figures)
+    return result
+
+
+def series_with_results(series: pd.Series, outcome: RowOutcome, figures: Mapping[str, Any]) -> pd.Series:
+    """Return the texts as a series with the index, name and attributes of ``series``."""
+    result = pd.Series(_text_array(outcome.texts), index=series.index, name=series.name)
+    result.attrs = {**series.attrs, "pagednb": dict(figures)}
+    return result
+
+
+def listed_failures(outcome: RowOutcome) -> list[dict[str, Any]]:
+    """Return the first failures, by position, as JSON types."""
+    rows = sorted(outcome.errors)[:MAX_LISTED_FAILURES]
+    return [{"row": row, "error": outcome.errors[row]} for row in rows]
+
+
+def report_failures(data: pd.DataFrame | pd.Series, outcome: RowOutcome, into: str, errors: ErrorPolicy) -> None:
+    """Say that rows failed: one RowErrorsWarning under "coerce", RowErrors with the failed rows under "raise"."""
+    if not outcome.errors:
+        return
+    rows = sorted(outcome.errors)
+    summary = f"{len(rows)} of {len(outcome.texts)} rows failed; the first is row {rows[0]}: {outcome.errors[rows[0]]}"
+    if errors == "coerce":
+        where = f"column '{into}_error'" if isinstance(data, pd.DataFrame) else "attrs['pagednb']['failures']"
+        warnings.warn(
+            f"{summary} All reasons are in {where}.", RowErrorsWarning, stacklevel=3
+        )  # the line that called the verb
+        return
+    failed = data.to_frame(name="value" if data.name is None else data.name) if isinstance(data, pd.Series) else data
+    failed = failed.iloc[rows].copy()
+    failed[f"{into}_error"] = _text_array([outcome.errors[row] for row in rows])
+    raise RowErrors(summary, frame=failed, hint="The exception's frame holds the failed rows with their reasons.")
+
+
+def _text_array(values: list[str | None]) -> Any:
+    return pd.array(values, dtype=TEXT_DTYPE)
