@@ -64,7 +64,7 @@ def rope_and_cache(
         ``[num_tokens, num_q_heads, head_dim]``, a new tensor.
     """
     _, num_kv_heads, block_size, head_dim = k_cache.shape
-    heads = qkv.unflatten(-1, (num_q_heads + 2 * num_kv_heads, head_dim))
+    heads = qkv.reshape(-1, num_q_heads + 2 * num_kv_heads, head_dim)
     q, k, v = heads.split((num_q_heads, num_kv_heads, num_kv_heads), dim=1)
     angles = None if cos_sin is None else cos_sin[positions]
     blocks, offsets = slot_mapping // block_size, slot_mapping % block_size

@@ -82,7 +82,7 @@ def gumbel_noise(seeds: torch.Tensor, positions: torch.Tensor, vocab: int) -> to
     num_tiles = -(-vocab // (4 * PHILOX_LANE_WIDTH))
     counter = torch.arange(num_tiles * PHILOX_LANE_WIDTH, device=seeds.device).unsqueeze(0)
     words = philox(seeds.unsqueeze(1), counter, positions.unsqueeze(1))
-    bits = torch.stack([w.unflatten(1, (num_tiles, PHILOX_LANE_WIDTH)) for w in words], dim=2)
+    bits = torch.stack([word.view(-1, num_tiles, PHILOX_LANE_WIDTH) for word in words], dim=2)
     # u in (0, 1), fine-grained near 0, where the largest noise comes from
     u = (bits.flatten(1)[:, :vocab].float() * 2.0**-32 + 2.0**-33).clamp(max=1.0 - 2.0**-24)
     series = u * (1.0 + u * (0.5 + u * (1.0 / 3.0 + u * 0.25)))

@@ -1,0 +1,62 @@
+"""Device functions shared by the attention kernels: finding and loading tiles of the paged cache, softmax by tiles.
+
+A cache is ``[num_blocks, num_kv_heads, block_size, head_dim]``, contiguous. Masked rows load as zeros: a weight of zero
+would not silence a NaN in an unused slot.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def slot_rows(
+    table_ptr: tl.tensor,
+    key_pos: tl.tensor,
+    in_range: tl.tensor,
+    kv_head: tl.tensor,
+    NUM_KV_HEADS: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+) -> tl.tensor:
+    """Return the int64 offset of each key position's row in the cache; positions out of range read no table entry."""
+    block = tl.load(table_ptr + key_pos // BLOCK_SIZE, mask=in_range, other=0).to(tl.int64)
+    return ((block * NUM_KV_HEADS + kv_head) * BLOCK_SIZE + key_pos % BLOCK_SIZE) * HEAD_DIM
+
+
+@triton.jit
+def load_rows(
+    cache_ptr: tl.tensor,
+    rows: tl.tensor,
+    in_range: tl.tensor,
+    MASKED: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+) -> tl.tensor:
+    """Load ``[num_rows, BLOCK_D]``; zeros beyond the head and, if MASKED, in rows out of range."""
+    dims = tl.arange(0, BLOCK_D)
+    ptrs = cache_ptr + rows[:, None] + dims[None, :]
+    if MASKED:
+        return tl.load(ptrs, mask=in_range[:, None] & (dims < HEAD_DIM)[None, :], other=0.0)
+    elif HEAD_DIM < BLOCK_D:
+        return tl.load(ptrs, mask=(dims < HEAD_DIM)[None, :], other=0.0)
+    else:
+        return tl.load(ptrs)
+
+
+@triton.jit
+def softmax_step(
+    acc: tl.tensor, row_max: tl.tensor, row_sum: tl.tensor, scores: tl.tensor, MAY_BE_EMPTY: tl.constexpr
+) -> tuple[tl.tensor, ...]:
+    """Fold a tile of base-2 scores into the running softmax; return (scaled acc, row_max, row_sum, weights).
+
+    MAY_BE_EMPTY: some row may have met no visible key yet, its maximum being -inf.
+    """
+    new_max = tl.maximum(row_max, tl.max(scores, axis=1))
+    shift = new_max
+    if MAY_BE_EMPTY:
+        shift = tl.where(new_max == float("-inf"), 0.0, new_max)
+    weights = tl.exp2(scores - shift[:, None])
+    decay = tl.exp2(row_max - shift)
+    return acc * decay[:, None], new_max, row_sum * decay + tl.sum(weights, axis=1), weights
