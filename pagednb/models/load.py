@@ -1,0 +1,118 @@
+"""Loads a resolved model: checks the checkpoint against the spec, then allocates, then reads weights into place.
+
+There is never a second copy of the weights: each stored tensor goes straight to its rows of a fused, final tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from pagednb.config import EngineConfig
+from pagednb.errors import WeightError
+from pagednb.kernels.kernel_set import KernelSet
+from pagednb.layers.linear import UnquantizedMethod
+from pagednb.models.checkpoint import open_checkpoint
+from pagednb.models.decoder import Decoder
+from pagednb.models.parameters import ParameterSlot, parameter_slots
+from pagednb.models.resolve import ResolvedModel, torch_dtype
+from pagednb.models.staging import Staging
+from pagednb.models.stored_tensor import StoredTensor
+from pagednb.models.weight_map import TensorCopy, plan_copies, tied_head
+
+LoadProgress = Callable[[int, int], None]
+"""Called with the bytes loaded so far and their total."""
+
+_DUMMY_STD = 0.02
+_COMPARED_ROWS = 4096
+
+
+def load_model(
+    resolved: ResolvedModel, config: EngineConfig, kernels: KernelSet, *, progress: LoadProgress | None = None
+) -> Decoder:
+    """Return the model with its weights on ``resolved.device``.
+
+    ``load_format="dummy"`` draws random weights on the device from ``config.seed`` and reads no file.
+
+    Raises:
+        ModelLoadError: there are no weights of the format asked for, or a shard is missing.
+        WeightError: a tensor is missing, surplus, misshapen or quantized, or a file is truncated.
+    """
+    method = UnquantizedMethod()
+    slots = parameter_slots(resolved.spec, method)
+    report = progress or _report_nothing
+    device, dtype = torch.device(resolved.device), torch_dtype(resolved)
+    if config.load_format == "dummy":
+        tensors = _allocate(slots, dtype, device)
+        _draw_dummies(slots, tensors, torch.Generator(device).manual_seed(config.seed), report)
+    else:
+        with open_checkpoint(resolved.folder, config.load_format) as stored:
+            plan = plan_copies(slots, resolved.architecture.weight_names, stored)
+            if resolved.spec.tie_embeddings:
+                _check_tied_head(resolved, stored)
+            tensors = _allocate(slots, dtype, device)
+            _run_copies(plan, tensors, Staging(device), report)
+    return Decoder(resolved.spec, tensors, kernels, method, num_positions=resolved.max_model_len)
+
+
+def _allocate(slots: Sequence[ParameterSlot], dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
+    return {slot.name: torch.empty(slot.shape, dtype=dtype, device=device) for slot in slots}
+
+
+def _run_copies(
+    plan: Sequence[TensorCopy], tensors: Mapping[str, torch.Tensor], staging: Staging, report: LoadProgress
+) -> None:
+    total = sum(copy.stored.num_bytes for copy in plan)
+    done = 0
+    for copy in plan:
+        destination = tensors[copy.slot_name].narrow(0, copy.start, copy.num_rows)
+        for num_bytes in staging.fill(destination.t() if copy.is_transposed else destination, copy.stored):
+            report(done + num_bytes, total)
+        done += copy.stored.num_bytes
+    staging.finish()
+
+
+def _draw_dummies(
+    slots: Sequence[ParameterSlot],
+    tensors: Mapping[str, torch.Tensor],
+    generator: torch.Generator,
+    report: LoadProgress,
+) -> None:
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    done = 0
+    for slot in slots:
+        tensor = tensors[slot.name]
+        if slot.initial == "normal":
+            tensor.normal_(0.0, _DUMMY_STD, generator=generator)
+        else:
+            tensor.fill_(1.0 if slot.initial == "ones" else 0.0)
+        done += tensor.nbytes
+        report(done, total)
+
+
+def _check_tied_head(resolved: ResolvedModel, stored: Mapping[str, StoredTensor]) -> None:
+    """Refuse a checkpoint whose own output head would be dropped because the config ties it to the embedding."""
+    pair = tied_head(resolved.architecture.weight_names, stored)
+    if pair is not None and not _is_equal(*pair):
+        raise WeightError(
+            f"The config ties {pair[0].name!r} to {pair[1].name!r}, but the checkpoint holds both and they differ.",
+            hint="Set tie_word_embeddings to false in config.json if the model has a head of its own.",
+        )
+
+
+def _is_equal(one: StoredTensor, other: StoredTensor) -> bool:
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    for start in range(0, one.shape[0], _COMPARED_ROWS):
+        stop = min(start + _COMPARED_ROWS, one.shape[0])
+        rows = [torch.empty((stop - start, *one.shape[1:]), dtype=one.dtype) for _ in range(2)]
+        one.read_rows(start, stop, rows[0])
+        other.read_rows(start, stop, rows[1])
+        if not torch.equal(*rows):
+            return False
+    return True
+
+
+def _report_nothing(done: int, total: int) -> None:
+    pass
