@@ -5,6 +5,7 @@ There is never a second copy of the weights: each stored tensor goes straight to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -54,6 +55,12 @@ def load_model(
             tensors = _allocate(slots, dtype, device)
             _run_copies(plan, tensors, Staging(device), report)
     return Decoder(resolved.spec, tensors, kernels, method, num_positions=resolved.max_model_len)
+
+
+def num_weight_bytes(resolved: ResolvedModel) -> int:
+    """Return the memory that the loaded weights will take."""
+    slots = parameter_slots(resolved.spec, UnquantizedMethod())
+    return sum(math.prod(slot.shape) for slot in slots) * torch_dtype(resolved).itemsize
 
 
 def _allocate(slots: Sequence[ParameterSlot], dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:

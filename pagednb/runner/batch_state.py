@@ -28,7 +28,9 @@ class BatchState:
         self.num_computed = torch.zeros(num_rows, dtype=torch.int64, device=device)  # position of the next token
         width = round_up(geometry.max_blocks_per_seq, _TABLE_WIDTH_STEP)
         self.block_table = torch.zeros((num_rows, width), dtype=torch.int32, device=device)
-        self._floats = torch.zeros((3, num_rows), dtype=torch.float32, device=device)  # temperature, top_p, min_p
+        self._temperature = torch.zeros(num_rows, dtype=torch.float32, device=device)
+        self._top_p = torch.zeros(num_rows, dtype=torch.float32, device=device)
+        self._min_p = torch.zeros(num_rows, dtype=torch.float32, device=device)
         self._top_k = torch.zeros(num_rows, dtype=torch.int32, device=device)
         self._seeds = torch.zeros(num_rows, dtype=torch.int64, device=device)
 
@@ -45,7 +47,7 @@ class BatchState:
             assert plan.admitted_top_k is not None and plan.admitted_floats is not None
             rows = plan.admitted_rows
             self.num_computed[rows] = plan.admitted_computed
-            self._floats[:, rows] = plan.admitted_floats
+            self._temperature[rows], self._top_p[rows], self._min_p[rows] = plan.admitted_floats.unbind(0)
             self._top_k[rows] = plan.admitted_top_k
             self._seeds[rows] = plan.admitted_seeds
         for blocks in (plan.admitted_blocks, plan.grown_blocks):
@@ -65,13 +67,12 @@ class BatchState:
 
     def sampling_inputs(self, host_rows: np.ndarray, rows: torch.Tensor, positions: torch.Tensor) -> SamplingInputs:
         """Gather how ``rows`` sample the tokens at ``positions``; both int64 ``[num_sampled]``."""
-        temperature, top_p, min_p = self._floats.index_select(1, rows).unbind(0)
         return SamplingInputs(
             rows=host_rows,
-            temperature=temperature,
+            temperature=self._temperature[rows],
             top_k=self._top_k[rows],
-            top_p=top_p,
-            min_p=min_p,
+            top_p=self._top_p[rows],
+            min_p=self._min_p[rows],
             seeds=self._seeds[rows],
             positions=positions,
         )

@@ -5,16 +5,14 @@ Called once by the engine thread; after an error no memory stays behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from pagednb.config import CacheGeometry, EngineConfig, SchedulerConfig
 from pagednb.errors import GPUMemoryError, OptionError
 from pagednb.kernels.kernel_set import select_kernels
 from pagednb.kv_cache.kv_store import KVStore
-from pagednb.models.load import load_model
-from pagednb.models.resolve import ResolvedModel
+from pagednb.models.load import LoadProgress, load_model, num_weight_bytes
+from pagednb.models.resolve import ResolvedModel, torch_dtype
 from pagednb.runner.batch_state import BatchState
 from pagednb.runner.isolation import DeviceScope
 from pagednb.runner.memory import (
@@ -23,18 +21,15 @@ from pagednb.runner.memory import (
     MemoryReport,
     blocks_that_fit,
     check_override_fits,
-    weight_bytes_estimate,
 )
 from pagednb.runner.model_runner import DeviceParts, ModelRunner
 from pagednb.sampling.sampler import Sampler
-
-Progress = Callable[[int, int], None]
 
 _DEFAULT_NUM_SEQS = {"cuda": 512, "cpu": 64}
 _DEFAULT_BATCHED_TOKENS = {"cuda": 8192, "cpu": 512}
 
 
-def build_runner(config: EngineConfig, resolved: ResolvedModel, *, progress: Progress | None = None) -> ModelRunner:
+def build_runner(config: EngineConfig, resolved: ResolvedModel, *, progress: LoadProgress | None = None) -> ModelRunner:
     """Load the weights and allocate everything the engine keeps on its device.
 
     ``progress`` is called with (bytes done, bytes in all) while weights load.
@@ -87,12 +82,12 @@ def _build(
     resolved: ResolvedModel,
     limits: SchedulerConfig,
     scope: DeviceScope,
-    progress: Progress | None,
+    progress: LoadProgress | None,
 ) -> ModelRunner:
-    device, dtype, spec = scope.device, getattr(torch, resolved.dtype), resolved.spec
+    device, dtype, spec = scope.device, torch_dtype(resolved), resolved.spec
     needs = MemoryNeeds.of(spec, limits, block_size=config.block_size, dtype=dtype)
     before = DeviceMemory.measure(device)
-    _num_blocks(config, needs, before, weight_bytes=weight_bytes_estimate(spec, dtype))
+    _num_blocks(config, needs, before, bytes_to_load=num_weight_bytes(resolved))
     kernels = select_kernels(device)
     model = load_model(resolved, config, kernels, progress=progress)
     num_blocks = _num_blocks(config, needs, DeviceMemory.measure(device))
@@ -123,9 +118,9 @@ def _build(
     return ModelRunner(scope, parts, geometry=geometry, scheduler_config=limits, memory=report)
 
 
-def _num_blocks(config: EngineConfig, needs: MemoryNeeds, memory: DeviceMemory, *, weight_bytes: int = 0) -> int:
+def _num_blocks(config: EngineConfig, needs: MemoryNeeds, memory: DeviceMemory, *, bytes_to_load: int = 0) -> int:
     override = config.num_gpu_blocks_override
     if override is None:
-        return blocks_that_fit(needs, memory, utilization=config.gpu_memory_utilization, weight_bytes=weight_bytes)
-    check_override_fits(needs, memory, num_blocks=override, weight_bytes=weight_bytes)
+        return blocks_that_fit(needs, memory, utilization=config.gpu_memory_utilization, bytes_to_load=bytes_to_load)
+    check_override_fits(needs, memory, num_blocks=override, bytes_to_load=bytes_to_load)
     return override

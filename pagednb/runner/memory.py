@@ -21,7 +21,11 @@ from pagednb.sampling.sampler import LOGITS_CHUNK_BYTES
 
 MAX_CPU_CACHE_BYTES = 4 * 2**30
 CUDA_RESERVE_BYTES = 384 * 2**20
-"""For what is not computed: GEMM and split-KV workspaces, compiled kernels, fragmentation."""
+"""For what is not computed: GEMM workspaces, compiled kernels, fragmentation."""
+
+# split-KV decode leaves fp32 partial results: a split covers at least so many tokens, and there are at most so many
+_MIN_SPLIT_TOKENS = 256
+_MAX_DECODE_SPLITS = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,40 +117,33 @@ def activation_bound_bytes(spec: DecoderSpec, limits: SchedulerConfig, dtype: to
     widest = max(qkv + 2 * query, 3 * spec.intermediate_size)
     hidden = 4 * spec.hidden_size  # residual, normed, a layer's output and the next one's
     per_token = (hidden + widest) * dtype.itemsize + 64  # 64: ids, positions, slots
+    splits = min(_MAX_DECODE_SPLITS, -(-limits.max_model_len // _MIN_SPLIT_TOKENS))
+    partials = limits.max_num_seqs * spec.num_q_heads * splits * (spec.head_dim + 1) * 4
     num_logits = min(limits.max_num_seqs * spec.vocab_size, LOGITS_CHUNK_BYTES // 4 + spec.vocab_size)
     logits = num_logits * (4 + 4 + dtype.itemsize)  # fp32, the sampler's copy, the product in the model's dtype
-    return limits.max_num_batched_tokens * per_token + logits
+    return limits.max_num_batched_tokens * per_token + max(partials, logits)
 
 
-def weight_bytes_estimate(spec: DecoderSpec, dtype: torch.dtype) -> int:
-    """Return what the model's matrices take; norms and biases are left out, so it is never too much."""
-    query = spec.num_q_heads * spec.head_dim
-    attention = spec.hidden_size * (2 * query + 2 * spec.num_kv_heads * spec.head_dim)
-    mlp = (3 if spec.gated_mlp else 2) * spec.hidden_size * spec.intermediate_size
-    embeddings = (1 if spec.tie_embeddings else 2) * spec.vocab_size * spec.embedding_size
-    return (spec.num_layers * (attention + mlp) + embeddings) * dtype.itemsize
-
-
-def blocks_that_fit(needs: MemoryNeeds, memory: DeviceMemory, *, utilization: float, weight_bytes: int = 0) -> int:
-    """Return the usable blocks that ``memory`` holds once ``weight_bytes`` more are taken.
+def blocks_that_fit(needs: MemoryNeeds, memory: DeviceMemory, *, utilization: float, bytes_to_load: int = 0) -> int:
+    """Return the usable blocks that ``memory`` holds once ``bytes_to_load`` more are taken.
 
     Raises:
         GPUMemoryError: not even one sequence of ``max_model_len`` fits.
     """
     if memory.device.type == "cpu":
-        budget = min(MAX_CPU_CACHE_BYTES, (memory.free_bytes - weight_bytes) // 4)
+        budget = min(MAX_CPU_CACHE_BYTES, (memory.free_bytes - bytes_to_load) // 4)
     else:
         ceiling = int(memory.total_bytes * utilization) - memory.used_bytes
-        budget = ceiling - weight_bytes - needs.activation_bytes - CUDA_RESERVE_BYTES
+        budget = ceiling - bytes_to_load - needs.activation_bytes - CUDA_RESERVE_BYTES
     num_blocks = max(0, budget // needs.bytes_per_block - 1)  # one is scratch
     if num_blocks < needs.blocks_per_seq:
-        raise _too_little(needs, memory, num_blocks=num_blocks, utilization=utilization, weight_bytes=weight_bytes)
+        raise _too_little(needs, memory, num_blocks=num_blocks, utilization=utilization, bytes_to_load=bytes_to_load)
     return min(num_blocks, needs.useful_blocks)
 
 
-def check_override_fits(needs: MemoryNeeds, memory: DeviceMemory, *, num_blocks: int, weight_bytes: int = 0) -> None:
+def check_override_fits(needs: MemoryNeeds, memory: DeviceMemory, *, num_blocks: int, bytes_to_load: int = 0) -> None:
     """Raise GPUMemoryError when ``num_gpu_blocks_override`` asks for more than is free."""
-    wanted = (num_blocks + 1) * needs.bytes_per_block + needs.activation_bytes + weight_bytes
+    wanted = (num_blocks + 1) * needs.bytes_per_block + needs.activation_bytes + bytes_to_load
     if wanted > memory.free_bytes:
         raise GPUMemoryError(
             f"num_gpu_blocks_override={num_blocks} needs {gib(wanted)} on {memory.device} (weights still to load, "
@@ -156,7 +153,7 @@ def check_override_fits(needs: MemoryNeeds, memory: DeviceMemory, *, num_blocks:
 
 
 def _too_little(
-    needs: MemoryNeeds, memory: DeviceMemory, *, num_blocks: int, utilization: float, weight_bytes: int
+    needs: MemoryNeeds, memory: DeviceMemory, *, num_blocks: int, utilization: float, bytes_to_load: int
 ) -> GPUMemoryError:
     wanted = gib(needs.blocks_per_seq * needs.bytes_per_block)
     left = gib(num_blocks * needs.bytes_per_block)
@@ -173,7 +170,7 @@ def _too_little(
     return GPUMemoryError(
         f"Too little memory on {memory.device}: the KV cache of one sequence of max_model_len={needs.max_model_len} "
         f"tokens needs {wanted}, {left} are left for it ({memory.describe()}; weights still to load: "
-        f"{gib(weight_bytes)}, activations: {gib(needs.activation_bytes)}, {limit}).",
+        f"{gib(bytes_to_load)}, activations: {gib(needs.activation_bytes)}, {limit}).",
         hint=hint[0].upper() + hint[1:],
     )
 

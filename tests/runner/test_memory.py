@@ -28,7 +28,7 @@ def gpu(free_gib: float, own_gib: float = 0.0) -> DeviceMemory:
 
 
 def test_the_cache_gets_what_utilization_leaves():
-    blocks = blocks_that_fit(NEEDS, gpu(free_gib=100), utilization=0.9, weight_bytes=15 * GIB)
+    blocks = blocks_that_fit(NEEDS, gpu(free_gib=100), utilization=0.9, bytes_to_load=15 * GIB)
     left = (90 - 15 - 1) * GIB
     assert left - GIB < (blocks + 1) * NEEDS.bytes_per_block <= left
 
@@ -40,7 +40,7 @@ def test_others_are_respected():
 
 
 def test_loaded_weights_count_like_weights_still_to_load():
-    to_load = blocks_that_fit(NEEDS, gpu(free_gib=100), utilization=0.8, weight_bytes=15 * GIB)
+    to_load = blocks_that_fit(NEEDS, gpu(free_gib=100), utilization=0.8, bytes_to_load=15 * GIB)
     loaded = blocks_that_fit(NEEDS, gpu(free_gib=85, own_gib=15), utilization=0.8)
     assert to_load == loaded
 
