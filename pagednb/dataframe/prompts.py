@@ -70,13 +70,14 @@ def frame_prompts(frame: pd.DataFrame, template: Hashable) -> RowPrompts:
 
 
 def series_prompts(series: pd.Series, template: str | None) -> RowPrompts:
-    """Prompts from the values themselves (None), or from a template with ``{}``, ``{value}`` or the series' name.
+    """Prompts from the values themselves (None), or from a template with ``{}``, ``{value}`` or the series' own name.
 
     Raises:
         TemplateError: the template has no field, or one with another name.
     """
     names = ["", "value"] if series.name is None else ["", "value", str(series.name)]
-    bound = _whole_value("value") if template is None else _bind(template, names, owner="field")
+    is_whole = template is None or template == series.name
+    bound = _whole_value("value") if is_whole else _bind(template, names, owner="value")
     return _row_prompts(bound, [series] * len(bound.names))
 
 
@@ -98,7 +99,7 @@ def _bind(template: object, names: list[str], *, owner: str) -> BoundTemplate:
     if not bound.names:
         nearest = nearest_name(template, names)
         hint = f"Did you mean {nearest!r}?" if nearest else _known(names)
-        raise TemplateError(f"{template!r} is no column and uses none.", hint=hint)
+        raise TemplateError(f"{template!r} is no {owner} and uses none.", hint=hint)
     return bound
 
 

@@ -6,7 +6,7 @@ Everything is placed by position, never by label: indexes may repeat.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Literal
 
 import pandas as pd
@@ -33,13 +33,12 @@ def check_result_options(into: object, errors: object) -> None:
 def frame_with_results(frame: pd.DataFrame, outcome: RowOutcome, into: str, figures: Mapping[str, Any]) -> pd.DataFrame:
     """Return a copy of ``frame`` with column ``into``, and ``<into>_error`` if and only if a row failed."""
     result = frame.copy()
-    result[into] = _text_array(outcome.texts)
-    reasons = _text_array([outcome.errors.get(row) for row in range(len(outcome.texts))]) if outcome.errors else None
-    error_column = f"{into}_error"
-    if reasons is not None:
-        result[error_column] = reasons
-    elif error_column in result.columns:
-        del result[error_column]
+    result[_label(frame, into)] = _text_array(outcome.texts)
+    error_label = _label(frame, f"{into}_error")
+    if outcome.errors:
+        result[error_label] = _text_array([outcome.errors.get(row) for row in range(len(frame))])
+    elif error_label in result.columns:
+        del result[error_label]
     result.attrs["pagednb"] = dict(figures)
     return result
 
@@ -71,8 +70,13 @@ def report_failures(data: pd.DataFrame | pd.Series, outcome: RowOutcome, into: s
         return
     failed = data.to_frame(name="value" if data.name is None else data.name) if isinstance(data, pd.Series) else data
     failed = failed.iloc[rows].copy()
-    failed[f"{into}_error"] = _text_array([outcome.errors[row] for row in rows])
+    failed[_label(failed, f"{into}_error")] = _text_array([outcome.errors[row] for row in rows])
     raise RowErrors(summary, frame=failed, hint="The exception's frame holds the failed rows with their reasons.")
+
+
+def _label(frame: pd.DataFrame, name: str) -> Hashable:
+    """The label of a new column: filled up to a full tuple where labels have levels."""
+    return (name, *[""] * (frame.columns.nlevels - 1)) if frame.columns.nlevels > 1 else name
 
 
 def _text_array(values: list[str | None]) -> Any:

@@ -99,12 +99,10 @@ class _RowJob:
     def run(self, prompts: Iterator[Prompt]) -> None:
         with self._engine.open_call() as call:
             while chunk := list(itertools.islice(prompts, CHUNK_ROWS)):
-                while call.num_pending > self._max_pending - CHUNK_ROWS:
-                    self._collect(call, POLL_S)
                 self._submit(call, self._drop_unrunnable(chunk))
                 self._collect(call, 0)
-            while call.num_pending:
-                self._collect(call, POLL_S)
+                self._collect_until(call, self._max_pending - CHUNK_ROWS)
+            self._collect_until(call, 0)
         self._tell()
 
     def _drop_unrunnable(self, chunk: list[Prompt]) -> list[tuple[int, str]]:
@@ -168,6 +166,10 @@ class _RowJob:
             self._figures.count_finished(output)
             self._settle_output(position, output)
         self._tell()
+
+    def _collect_until(self, call: Call, num_pending: int) -> None:
+        while call.num_pending > num_pending:
+            self._collect(call, POLL_S)
 
     def _settle_output(self, position: int, output: RequestOutput) -> None:
         completion = output.outputs[0]

@@ -1,0 +1,128 @@
+"""An engine without a model: what row jobs use of ``LLMEngine`` and ``Call``, with answers that can be predicted.
+
+It is as strict as the real one: keys are unique within a call, empty and too long prompts are refused at submission,
+results come in any order and some polls bring none.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, Self
+
+import numpy as np
+
+from pagednb.errors import ContextLengthError, PromptError
+from pagednb.outputs import CompletionOutput, RequestOutput
+from pagednb.sampling_params import SamplingParams
+
+
+def reverse(prompt: str) -> str:
+    """The answer to a prompt: itself, backwards."""
+    return prompt[::-1]
+
+
+class FakeEngine:
+    """Tokens are UTF-8 bytes; the answer to a prompt is ``answer(prompt)``."""
+
+    def __init__(
+        self,
+        *,
+        has_chat_template: bool = False,
+        max_model_len: int = 2000,
+        max_num_seqs: int = 64,
+        max_per_poll: int = 300,
+        generation_config: dict[str, Any] | None = None,
+        answer: Callable[[str], str] = reverse,
+        seed: int = 0,
+    ) -> None:
+        self.has_chat_template = has_chat_template
+        self.max_num_seqs = max_num_seqs
+        self.max_per_poll = max_per_poll
+        self.resolved = SimpleNamespace(
+            name="fake/model", revision=None, generation_config=generation_config or {}, max_model_len=max_model_len
+        )
+        self.answer = answer
+        self.calls: list[FakeCall] = []
+        self.on_submit: Callable[[], None] = lambda: None
+        self.on_poll: Callable[[], None] = lambda: None
+        self._random = random.Random(seed)
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32) for text in texts]
+
+    def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
+        return "".join(f"<{message['role']}>{message['content']}" for message in messages) + "<assistant>"
+
+    def open_call(self, *, stream: bool = False, priority: int = 0) -> FakeCall:
+        assert not stream
+        self.calls.append(FakeCall(self, self._random))
+        return self.calls[-1]
+
+
+class FakeCall:
+    """One caller's requests; remembers what was submitted and how much waited at once."""
+
+    def __init__(self, engine: FakeEngine, randomness: random.Random) -> None:
+        self._engine = engine
+        self._random = randomness
+        self._pending: dict[int, tuple[np.ndarray, SamplingParams]] = {}
+        self._keys: set[int] = set()
+        self.submitted: list[tuple[int, SamplingParams]] = []
+        self.max_num_pending = 0
+        self.num_aborted = 0
+        self.is_open = False
+
+    def __enter__(self) -> Self:
+        self.is_open = True
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.is_open = False
+        self.num_aborted = len(self._pending)
+        self._pending.clear()
+
+    @property
+    def num_pending(self) -> int:
+        return len(self._pending)
+
+    def submit(self, key: int, prompt: np.ndarray, params: SamplingParams) -> None:
+        assert (
+            self.is_open and key not in self._pending and all(key != earlier for earlier, _ in self.submitted[-5000:])
+        )
+        if not len(prompt):
+            raise PromptError("The prompt is empty.")
+        if len(prompt) >= self._engine.resolved.max_model_len:
+            raise ContextLengthError(f"The prompt has {len(prompt)} tokens, more than fit the model.")
+        self._engine.on_submit()
+        self._pending[key] = (prompt, params)
+        self.submitted.append((key, params))
+        self.max_num_pending = max(self.max_num_pending, self.num_pending)
+
+    def poll(self, timeout_s: float = 0.1) -> list[tuple[int, RequestOutput]]:
+        assert self.is_open
+        self._engine.on_poll()
+        count = self._random.randint(0, min(self.num_pending, self._engine.max_per_poll))
+        keys = self._random.sample(list(self._pending), count)
+        return [(key, self._finish(key)) for key in keys]
+
+    def _finish(self, key: int) -> RequestOutput:
+        prompt, params = self._pending.pop(key)
+        text = bytes(prompt.tolist()).decode()
+        answer = self._engine.answer(text)
+        token_ids = tuple(answer.encode())
+        is_cut = params.max_tokens is not None and len(token_ids) > params.max_tokens
+        if is_cut:
+            answer = answer.encode()[: params.max_tokens].decode(errors="replace")
+            token_ids = token_ids[: params.max_tokens]
+        completion = CompletionOutput(
+            index=0, text=answer, token_ids=token_ids, finish_reason="length" if is_cut else "stop"
+        )
+        return RequestOutput(
+            request_id=str(key),
+            prompt=None,
+            prompt_token_ids=tuple(prompt.tolist()),
+            outputs=(completion,),
+            num_cached_tokens=1,
+        )
