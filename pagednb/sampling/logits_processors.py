@@ -20,8 +20,9 @@ _MIN_CAPACITY = 8
 class TokenBiases:
     """Adds the biases of the rows that have some; ``eos_token_ids`` are what ``min_tokens`` holds back."""
 
-    def __init__(self, num_rows: int, eos_token_ids: tuple[int, ...], device: torch.device) -> None:
+    def __init__(self, num_rows: int, *, vocab_size: int, eos_token_ids: tuple[int, ...], device: torch.device) -> None:
         self._slots = RowSlots(num_rows)
+        self._vocab_size = vocab_size
         self._eos_token_ids = eos_token_ids
         # each [num_slots, width], padded with (0, 0.0, 0), which adds nothing to token 0
         self._token_ids = torch.zeros((0, 0), dtype=torch.int64, device=device)
@@ -70,7 +71,8 @@ class TokenBiases:
             held_back = sorted({*self._eos_token_ids, *(params.stop_token_ids or ())})
             limit = admission.num_prompt_tokens + params.min_tokens
             entries += [(token_id, float("-inf"), limit) for token_id in held_back]
-        return entries
+        # a token outside the vocabulary is never sampled; its index would fault on the device
+        return [entry for entry in entries if entry[0] < self._vocab_size]
 
     def _reserve(self, num_slots: int, width: int) -> None:
         old_slots, old_width = self._token_ids.shape

@@ -59,7 +59,7 @@ class Sampler:
         logits_chunk_bytes: int = LOGITS_CHUNK_BYTES,
     ) -> None:
         self._kernels = kernels
-        self._biases = TokenBiases(num_rows, eos_token_ids, device)
+        self._biases = TokenBiases(num_rows, vocab_size=vocab_size, eos_token_ids=eos_token_ids, device=device)
         self._penalties = Penalties(num_rows, vocab_size, device)
         self._filtered = RowValues(num_rows)  # rows with top_k, top_p or min_p; the value has no meaning
         self._num_logprobs = RowValues(num_rows)

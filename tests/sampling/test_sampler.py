@@ -176,6 +176,15 @@ def test_logit_bias_on_a_held_back_token_does_not_free_it():
     assert sample(sampler, logits, inputs_for([0], [params], [4]))[0].tolist() == [EOS[0]]
 
 
+def test_stop_tokens_outside_the_vocabulary_are_harmless():
+    sampler = make_sampler()
+    params = SamplingParams(temperature=0.0, min_tokens=3, stop_token_ids=[VOCAB, 10 * VOCAB, 8])
+    sampler.admit(admission(0, params))
+    logits = random_logits(1, 14)
+    ours = processed_logits(sampler, logits, inputs_for([0], [params], [3]))
+    assert torch.isinf(ours[0]).nonzero().squeeze(1).tolist() == [*EOS, 8]
+
+
 def test_logprobs_equal_log_softmax_of_the_raw_logits():
     sampler = make_sampler()
     params = [
