@@ -1,9 +1,9 @@
 """Prefill attention: chunks of queries, causal, over the paged cache.
 
 Query heads that share a KV head are packed into the rows of a tile beside the query positions, so that a tile of
-``BLOCK_M`` rows covers ``BLOCK_M // group`` positions and reads each key once a group. Tiles are numbered over the flat
-batch: sequence ``s`` owns the numbers from ``query_start // positions_per_tile + s`` on, which leaves room for its last,
-partly filled tile and needs no list from the host; a program finds its sequence by counting the starts below it.
+``BLOCK_M`` rows covers ``BLOCK_M // group`` positions and reads each key once a group. Tiles are numbered over the
+flat batch: sequence ``s`` owns the numbers from ``query_start // positions_per_tile + s`` on, which leaves room for its
+last, partly filled tile and needs no list from the host; a program finds its sequence by counting the starts below it.
 """
 
 from __future__ import annotations
