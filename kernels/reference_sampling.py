@@ -89,9 +89,11 @@ def gumbel_noise(seeds: torch.Tensor, positions: torch.Tensor, vocab: int) -> to
     return -torch.log(torch.where(u < 0.01, series, -torch.log(1.0 - u)))  # -log(-log1p(-u))
 
 
-def philox(seed: torch.Tensor, counter: torch.Tensor, position: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return the four 32-bit words of Philox4x32-10 at counter (counter, low position, high position, 0), as int64."""
-    c0, c1, c2, c3 = counter, position & _MASK, position >> 32 & _MASK, torch.zeros_like(counter)
+def philox(
+    seed: torch.Tensor, counter: torch.Tensor, position: torch.Tensor, *, purpose: int = 0
+) -> tuple[torch.Tensor, ...]:
+    """Return the four 32-bit words of Philox4x32-10 at (counter, low position, high position, purpose), as int64."""
+    c0, c1, c2, c3 = counter, position & _MASK, position >> 32 & _MASK, torch.full_like(counter, purpose & _MASK)
     k0, k1 = seed & _MASK, seed >> 32 & _MASK
     for _ in range(_ROUNDS):
         low, high = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]  # int64 wraps, the 64 bits stay right
