@@ -25,8 +25,6 @@ def test_device_selects(kernels: KernelSet, references: KernelSet) -> None:
 
 
 def test_torch_kernels_do_not_import_triton() -> None:
-    code = (
-        "from pagednb.kernels.kernel_set import torch_kernels; torch_kernels(); import sys; print('triton' in sys.modules)"
-    )
+    code = "import sys; from pagednb.kernels.kernel_set import torch_kernels as f; f(); print('triton' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
