@@ -5,36 +5,32 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from support.core_engine import CoreEngine
 from support.tiny_models import ARCHITECTURES, EOS, VOCAB_SIZE, tiny_model
 
-from pagednb.config import EngineConfig
-from pagednb.engine.core import EngineCore
-from pagednb.models.resolve import resolve_model
-from pagednb.request import Request
-from pagednb.runner.factory import build_runner
 from pagednb.sampling_params import SamplingParams
-from pagednb.scheduler.scheduler import Scheduler
 
-NEW_TOKENS = 20
+NEW_TOKENS = 32
+MAX_MODEL_LEN = 128
 PROMPT_LENGTHS = (1, 2, 15, 16, 17, 40, 65, 90)
 SHARED_PREFIX = 33  # the two longest prompts begin alike
+GREEDY = [SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS)] * len(PROMPT_LENGTHS)
 
-CALM = {"max_num_batched_tokens": 512}
-# name -> engine options, launch-ahead, what must have happened
+# 144 tokens: less than two of the longer sequences, so that they push each other out
+SMALL_POOL = {"num_gpu_blocks_override": 36, "block_size": 4}
 DISTURBANCES = {
-    "no prefix cache, chunks of 64": ({"max_num_batched_tokens": 64, "enable_prefix_caching": False}, 0),
-    "chunks of 7, launch-ahead": ({"max_num_batched_tokens": 7}, 1),
-    "preemption": ({"max_num_batched_tokens": 64, "num_gpu_blocks_override": 30, "block_size": 4}, 0),
-    "preemption, launch-ahead": (
-        {"max_num_batched_tokens": 64, "num_gpu_blocks_override": 30, "block_size": 4, "enable_prefix_caching": False},
-        1,
-    ),
+    "no prefix cache": {"enable_prefix_caching": False, "max_num_batched_tokens": 64},
+    "chunks of 7": {"max_num_batched_tokens": 7},
+    "chunks of 7, launch-ahead": {"max_num_batched_tokens": 7, "block_size": 4, "launch_ahead": 1},
+    "launch-ahead": {"block_size": 32, "launch_ahead": 1},
+    "preemption": {**SMALL_POOL, "max_num_batched_tokens": 64},
+    "preemption, no prefix cache, launch-ahead": {**SMALL_POOL, "enable_prefix_caching": False, "launch_ahead": 1},
 }
 
 
@@ -48,8 +44,8 @@ class Reference:
 
 
 @pytest.fixture(scope="module")
-def references(tmp_path_factory) -> Iterator[object]:
-    """Reference outputs by architecture, computed once each."""
+def reference_of(tmp_path_factory) -> Iterator[Callable[[str], Reference]]:
+    """Reference by architecture, computed once each."""
 
     @functools.cache
     def reference(architecture: str) -> Reference:
@@ -80,65 +76,58 @@ def transformers_outputs(folder: pathlib.Path, prompts: list[list[int]]) -> list
     return outputs
 
 
-class Engine:
-    """Scheduler, runner and core without thread and text."""
-
-    def __init__(self, folder: pathlib.Path, options: dict[str, object], launch_ahead: int = 0) -> None:
-        config = EngineConfig(model=folder, device="cpu", dtype="float32", max_model_len=128, **options)
-        self.runner = build_runner(config, resolve_model(config))
-        self.scheduler = Scheduler(self.runner.scheduler_config, self.runner.geometry)
-        self.core = EngineCore(self.scheduler, self.runner, launch_ahead=launch_ahead)
-        self.num_requests = 0
-
-    def generate(self, prompts: list[list[int]]) -> list[list[int]]:
-        ids = [self.add(prompt) for prompt in prompts]
-        outputs: dict[int, list[int]] = {}
-        while len(outputs) < len(ids):
-            for update in self.core.step():
-                if update.finish_reason is not None:
-                    outputs[update.request_id] = update.output_token_ids.tolist()
-            self.scheduler.check_integrity()
-        return [outputs[request_id] for request_id in ids]
-
-    def add(self, prompt: list[int]) -> int:
-        self.num_requests += 1
-        request = Request(
-            request_id=self.num_requests,
-            prompt_token_ids=np.array(prompt, dtype=np.int32),
-            sampling_params=SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS),
-            max_tokens=NEW_TOKENS,
-            seed=0,
-        )
-        self.scheduler.add(request)
-        return self.num_requests
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_ragged_batch_equals_transformers(references, architecture):
-    reference = references(architecture)
-    engine = Engine(reference.folder, CALM)
-    assert engine.generate(reference.prompts) == reference.outputs
+def test_a_ragged_batch_equals_transformers(reference_of, architecture):
+    reference = reference_of(architecture)
+    engine = CoreEngine(reference.folder, max_model_len=MAX_MODEL_LEN)
+    assert engine.tokens(reference.prompts, GREEDY) == reference.outputs
     hits_before = engine.scheduler.stats().prefix_hit_tokens
-    assert engine.generate(reference.prompts) == reference.outputs, "from the prefix cache"
+    assert engine.tokens(reference.prompts, GREEDY) == reference.outputs, "from the prefix cache"
     assert engine.scheduler.stats().prefix_hit_tokens > hits_before
-    assert engine.generate(reference.prompts[3:4]) == reference.outputs[3:4], "alone"
-    engine.runner.shutdown()
+    engine.scheduler.reset_prefix_cache()
+    for index, prompt in enumerate(reference.prompts):
+        assert engine.tokens([prompt], GREEDY[:1]) == reference.outputs[index : index + 1], "alone"
+    engine.shutdown()
 
 
 @pytest.mark.parametrize("disturbance", DISTURBANCES)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_disturbances_change_no_token(references, architecture, disturbance):
-    reference = references(architecture)
-    options, launch_ahead = DISTURBANCES[disturbance]
-    engine = Engine(reference.folder, options, launch_ahead)
-    assert engine.generate(reference.prompts) == reference.outputs
-    assert (engine.scheduler.stats().preemptions > 0) == disturbance.startswith("preemption")
-    engine.runner.shutdown()
+def test_disturbances_change_no_token(reference_of, architecture, disturbance):
+    reference = reference_of(architecture)
+    engine = CoreEngine(reference.folder, max_model_len=MAX_MODEL_LEN, **DISTURBANCES[disturbance])
+    assert engine.tokens(reference.prompts, GREEDY) == reference.outputs
+    assert (engine.scheduler.stats().preemptions > 0) == ("preemption" in disturbance)
+    engine.shutdown()
 
 
-def test_the_reference_is_worth_comparing_with(references):
+MIXED = [
+    SamplingParams(max_tokens=NEW_TOKENS, temperature=0.9, repetition_penalty=1.3, logprobs=2),
+    SamplingParams(max_tokens=NEW_TOKENS, temperature=1.0, top_k=9, top_p=0.9),
+    SamplingParams(max_tokens=NEW_TOKENS, temperature=0.0, frequency_penalty=0.8, logprobs=0),
+    SamplingParams(max_tokens=NEW_TOKENS, temperature=0.7, min_p=0.05, min_tokens=20),
+    SamplingParams(max_tokens=NEW_TOKENS, temperature=1.0, logit_bias={5: 4.0, EOS: 3.0}, min_tokens=9),
+    SamplingParams(max_tokens=NEW_TOKENS, temperature=0.0, ignore_eos=True, min_tokens=30, logprobs=5),
+    SamplingParams(max_tokens=NEW_TOKENS, temperature=1.3, presence_penalty=1.5, stop_token_ids=[7, 8, 9]),
+    SamplingParams(max_tokens=NEW_TOKENS, temperature=1.0),
+]
+
+
+@pytest.mark.parametrize("disturbance", DISTURBANCES)
+def test_disturbances_change_no_sampled_token(reference_of, disturbance):
+    """Sampling of every kind: what a request draws depends on its seed and tokens, not on its company."""
+    reference = reference_of("qwen3")
+    calm = CoreEngine(reference.folder, max_model_len=MAX_MODEL_LEN)
+    disturbed = CoreEngine(reference.folder, max_model_len=MAX_MODEL_LEN, **DISTURBANCES[disturbance])
+    alone = [calm.tokens([prompt], [params])[0] for prompt, params in zip(reference.prompts, MIXED, strict=True)]
+    assert disturbed.tokens(reference.prompts, MIXED) == alone
+    assert (disturbed.scheduler.stats().preemptions > 0) == ("preemption" in disturbance)
+    calm.shutdown()
+    disturbed.shutdown()
+
+
+def test_the_reference_is_worth_comparing_with(reference_of):
     """Outputs that were all alike, or never ended by EOS, would prove little."""
-    outputs = [output for architecture in ARCHITECTURES for output in references(architecture).outputs]
+    outputs = [output for architecture in ARCHITECTURES for output in reference_of(architecture).outputs]
     assert len({tuple(output) for output in outputs}) > 0.9 * len(outputs)
     assert np.mean([len(set(output)) / len(output) for output in outputs]) > 0.4
     assert any(output[-1] == EOS and len(output) < NEW_TOKENS for output in outputs)

@@ -1,0 +1,61 @@
+"""Scheduler, runner and core on a real checkpoint, without thread, tokenizer and text."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pagednb.config import EngineConfig
+from pagednb.engine.core import EngineCore
+from pagednb.models.resolve import resolve_model
+from pagednb.request import Request, RequestUpdate
+from pagednb.runner.factory import build_runner
+from pagednb.sampling_params import SamplingParams
+from pagednb.scheduler.scheduler import Scheduler
+
+
+class CoreEngine:
+    """Runs requests to their end; the books are checked after every step."""
+
+    def __init__(self, folder: pathlib.Path, *, launch_ahead: int = 0, **options: Any) -> None:
+        config = EngineConfig(model=folder, device="cpu", dtype="float32", **options)
+        self.runner = build_runner(config, resolve_model(config))
+        self.scheduler = Scheduler(self.runner.scheduler_config, self.runner.geometry)
+        self.core = EngineCore(self.scheduler, self.runner, launch_ahead=launch_ahead)
+        self._num_requests = 0
+
+    def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]) -> list[RequestUpdate]:
+        """Return each request's last update, which holds its whole output."""
+        ids = [self.add(*pair) for pair in zip(prompts, params, strict=True)]
+        finished: dict[int, RequestUpdate] = {}
+        while len(finished) < len(ids):
+            assert self.core.has_work
+            for update in self.core.step():
+                if update.finish_reason is not None:
+                    finished[update.request_id] = update
+            self.scheduler.check_integrity()
+        return [finished[request_id] for request_id in ids]
+
+    def tokens(self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]) -> list[list[int]]:
+        """Return each request's output tokens."""
+        return [update.output_token_ids.tolist() for update in self.generate(prompts, params)]
+
+    def add(self, prompt: Sequence[int], params: SamplingParams) -> int:
+        """Submit one request; its random numbers depend on its prompt length and ``params.seed`` only."""
+        self._num_requests += 1
+        request = Request(
+            request_id=self._num_requests,
+            prompt_token_ids=np.array(prompt, dtype=np.int32),
+            sampling_params=params,
+            max_tokens=params.max_tokens,
+            seed=params.seed if params.seed is not None else len(prompt),
+        )
+        self.scheduler.add(request)
+        return self._num_requests
+
+    def shutdown(self) -> None:
+        """Free the runner."""
+        self.runner.shutdown()
