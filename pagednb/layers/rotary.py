@@ -62,8 +62,8 @@ def _yarn(rope: RopeSpec) -> tuple[torch.Tensor, float]:
     """YaRN (arXiv 2309.00071): interpolation by parts over dimensions, and sharper attention."""
     frequencies, _ = _unscaled(rope)
     scaling, factor = rope.scaling, rope.scaling["factor"]
-    fast = _yarn_dimension(rope, scaling.get("beta_fast") or 32)
-    slow = _yarn_dimension(rope, scaling.get("beta_slow") or 1)
+    fast = _yarn_dimension(rope, scaling.get("beta_fast", 32))
+    slow = _yarn_dimension(rope, scaling.get("beta_slow", 1))
     if scaling.get("truncate", True):
         fast, slow = math.floor(fast), math.ceil(slow)
     fast, slow = max(fast, 0), min(slow, rope.head_dim - 1)
@@ -79,7 +79,7 @@ def _yarn_dimension(rope: RopeSpec, num_turns: float) -> float:
 
 
 def _yarn_magnitude(scaling: Mapping[str, Any]) -> float:
-    if scaling.get("attention_factor") is not None:
+    if "attention_factor" in scaling:
         return float(scaling["attention_factor"])
 
     def magnitude(weight: float) -> float:

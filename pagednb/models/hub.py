@@ -75,7 +75,7 @@ def _download(model: str, revision: str | None, download_dir: str | None, patter
             f"{where} is neither a local folder nor a model on the hub.",
             hint="Check the name; a private model needs an access token in HF_TOKEN.",
         ) from error
-    except (OSError, hub_errors.EntryNotFoundError) as error:  # HTTP and connection errors of the hub are OSErrors
+    except (OSError, hub_errors.EntryNotFoundError, hub_errors.HTTPError) as error:  # the last: of the HTTP client
         raise ModelLoadError(
             f"{where} could not be fetched from the hub, and the local cache does not hold it: {_first_line(error)}",
             hint="Check the network (and HF_HUB_OFFLINE), or give the path of a folder that holds the model.",

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING
 
 from pagednb.config import EngineConfig
@@ -142,7 +143,7 @@ def _parse_config(raw: Mapping[str, Any], architecture: Architecture, folder: pa
     """Let transformers fill in defaults and translate settings of older versions."""
     try:
         return CONFIG_MAPPING[architecture.model_type].from_dict({**raw, "model_type": architecture.model_type})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         message = str(error).strip().replace("\n", " ")
         raise ModelLoadError(
             f"transformers refuses the config in {str(folder)!r}: {message}.", hint="Correct its config.json."

@@ -9,10 +9,10 @@ from pagednb.layers.rotary import ROPE_TYPES, RopeSpec
 
 _REQUIRED = {
     "linear": ("factor",),
-    "dynamic": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     "yarn": ("factor", "original_max_position_embeddings"),
 }
+_OPTIONAL = {"yarn": ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate")}
 
 
 def read_rope(config: Any, head_dim: int) -> RopeSpec:
@@ -22,24 +22,26 @@ def read_rope(config: Any, head_dim: int) -> RopeSpec:
         UnsupportedArchitectureError: a rope type that we do not have, or a rotation of only a part of each head.
         ModelLoadError: a number that the type needs is missing.
     """
-    settings = dict(config.rope_parameters)
-    rope_type = settings.pop("rope_type", "default")
+    settings = config.rope_parameters
+    rope_type = settings["rope_type"]
     if rope_type not in ROPE_TYPES:
         raise UnsupportedArchitectureError(
             f"The model's config has rope type {rope_type!r}; pagednb supports {', '.join(sorted(ROPE_TYPES))}.",
             hint="Use another checkpoint.",
         )
-    if settings.pop("partial_rotary_factor", None) not in (None, 1.0):
+    if settings.get("partial_rotary_factor") not in (None, 1.0):
         raise UnsupportedArchitectureError(
             "The model's config rotates a part of each head only (partial_rotary_factor); pagednb does not.",
             hint="Use another checkpoint.",
         )
-    for name in _REQUIRED.get(rope_type, ()):
-        if settings.get(name) is None:
+    required, optional = _REQUIRED.get(rope_type, ()), _OPTIONAL.get(rope_type, ())
+    scaling = {name: settings[name] for name in (*required, *optional) if settings.get(name) is not None}
+    for name in required:
+        if name not in scaling:
             raise ModelLoadError(
                 f"The model's config has rope type {rope_type!r} without {name!r}.", hint="Complete its config.json."
             )
-    return RopeSpec(rope_type=rope_type, head_dim=head_dim, theta=settings.pop("rope_theta"), scaling=settings)
+    return RopeSpec(rope_type=rope_type, head_dim=head_dim, theta=settings["rope_theta"], scaling=scaling)
 
 
 def longest_context(config: Any, rope: RopeSpec) -> int:
