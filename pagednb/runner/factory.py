@@ -1,6 +1,6 @@
 """Builds a runner: limits by device, weights, cache size, allocation.
 
-Called once by the engine thread; after an error no memory stays behind.
+Called once by the engine thread. Running out of memory while loading leaves nothing behind.
 """
 
 from __future__ import annotations
