@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from pagednb.errors import UnsupportedArchitectureError
 from pagednb.layers.mlp import Activation
 from pagednb.layers.rotary import RopeSpec
 
@@ -60,7 +61,11 @@ class DecoderSpec:
     has_final_norm: bool = True
 
     def __post_init__(self) -> None:
-        assert self.num_q_heads % self.num_kv_heads == 0, (self.num_q_heads, self.num_kv_heads)
+        if self.num_q_heads % self.num_kv_heads:
+            raise UnsupportedArchitectureError(
+                f"The model's config has {self.num_q_heads} query heads, no multiple of its {self.num_kv_heads} KV heads.",
+                hint="Correct its config.json.",
+            )
         assert len(self.layer_windows) == self.num_layers, (self.layer_windows, self.num_layers)
 
     @property

@@ -141,6 +141,7 @@ def test_an_unsupported_architecture_names_the_nearest(tmp_path: pathlib.Path) -
     ("architecture", "changes", "named"),
     [
         ("llama3.1", {"hidden_act": "gelu"}, "hidden_act='gelu'"),
+        ("llama3.1", {"num_key_value_heads": 4}, "6 query heads"),
         ("gpt2", {"architectures": ["GPT2LMHeadModel"], "scale_attn_by_inverse_layer_idx": True}, "inverse_layer_idx"),
         ("opt", {"architectures": ["OPTForCausalLM"], "activation_function": "swish"}, "activation_function='swish'"),
         (
