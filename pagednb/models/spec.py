@@ -63,7 +63,7 @@ class DecoderSpec:
     def __post_init__(self) -> None:
         if self.num_q_heads % self.num_kv_heads:
             raise UnsupportedArchitectureError(
-                f"The model's config has {self.num_q_heads} query heads, no multiple of its {self.num_kv_heads} KV heads.",
+                f"The model's config has {self.num_q_heads} query heads for {self.num_kv_heads} KV heads.",
                 hint="Correct its config.json.",
             )
         assert len(self.layer_windows) == self.num_layers, (self.layer_windows, self.num_layers)
