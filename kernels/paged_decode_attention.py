@@ -96,7 +96,8 @@ def _split_launch(dtype: torch.dtype, block_d: int) -> dict[str, int]:
     return {"BLOCK_N": 64, "num_warps": 4, "num_stages": 3 if block_d <= 128 else 2}
 
 
-@triton.jit
+# slices of the batch reach these pointers at any alignment; a compiled variant for each would only cost time
+@triton.jit(do_not_specialize=["num_splits"], do_not_specialize_on_alignment=["block_tables_ptr", "seq_lens_ptr"])
 def _split_kernel(
     q_ptr: tl.tensor,
     k_cache_ptr: tl.tensor,
@@ -168,7 +169,7 @@ def _split_kernel(
         tl.store(log_sums_ptr + partial, row_max + tl.log2(row_sum), mask=rows < GROUP)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_splits"], do_not_specialize_on_alignment=["seq_lens_ptr"])
 def _reduce_kernel(
     partials_ptr: tl.tensor,
     log_sums_ptr: tl.tensor,

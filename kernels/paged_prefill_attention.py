@@ -82,7 +82,11 @@ def _tile_launch(dtype: torch.dtype, block_d: int, max_rows: int, group: int) ->
     return {"BLOCK_M": block_m, "BLOCK_N": block_n, "num_warps": num_warps, "num_stages": num_stages}
 
 
-@triton.jit(do_not_specialize=["num_seqs"])
+# slices of the batch reach these pointers at any alignment; a compiled variant for each would only cost time
+@triton.jit(
+    do_not_specialize=["num_seqs"],
+    do_not_specialize_on_alignment=["block_tables_ptr", "query_start_loc_ptr", "seq_lens_ptr"],
+)
 def _prefill_kernel(
     q_ptr: tl.tensor,
     k_cache_ptr: tl.tensor,

@@ -91,11 +91,13 @@ def _best_of_chunk_kernel(
                 tl.load(min_p_ptr + row),
             )
 
-    counter = chunk * _LANE + tl.arange(0, _LANE)
-    position = tl.load(positions_ptr + row)
-    word0, word1, word2, word3 = tl.philox(
-        tl.load(seeds_ptr + row), counter, (position & 0xFFFFFFFF).to(tl.uint32), (position >> 32).to(tl.uint32), 0
-    )
+    word0 = tl.zeros([_LANE], dtype=tl.uint32)
+    word1, word2, word3 = word0, word0, word0
+    if temperature >= _GREEDY:
+        seed = tl.load(seeds_ptr + row)
+        position = tl.load(positions_ptr + row)
+        low, high = (position & 0xFFFFFFFF).to(tl.uint32), (position >> 32).to(tl.uint32)
+        word0, word1, word2, word3 = tl.philox(seed, chunk * _LANE + tl.arange(0, _LANE), low, high, 0)
     logits_row = logits_ptr + row * logits_stride
     cols = chunk * (4 * _LANE) + tl.arange(0, _LANE)
     best, best_cols = _noisy(logits_row, cols, word0, temperature, threshold, vocab), cols
@@ -154,10 +156,11 @@ def _noisy(
     vocab: tl.tensor,
 ) -> tl.tensor:
     """Return logits plus Gumbel noise, -inf below the threshold; the bare logits of a greedy row."""
-    logits = tl.load(logits_row + cols, mask=cols < vocab, other=float("-inf"))
-    scaled = scaled_logits(logits, tl.where(temperature < _GREEDY, 1.0, temperature))
-    noisy = tl.where(order_key(scaled) >= threshold, scaled + _gumbel(word), float("-inf"))
-    return tl.where(temperature < _GREEDY, logits, noisy)
+    noisy = tl.load(logits_row + cols, mask=cols < vocab, other=float("-inf"))
+    if temperature >= _GREEDY:
+        scaled = scaled_logits(noisy, temperature)
+        noisy = tl.where(order_key(scaled) >= threshold, scaled + _gumbel(word), float("-inf"))
+    return noisy
 
 
 @triton.jit
