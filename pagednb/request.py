@@ -78,12 +78,21 @@ class TokenLogprobs:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class StopMatch:
+    """A stop string that ended a sequence: the first ``text_end`` characters of the ``num_tokens`` tokens are kept."""
+
+    stop: str
+    text_end: int
+    num_tokens: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class RequestUpdate:
     """What one step brought one request: tokens for those that want updates, the whole output for the finished.
 
     ``new_token_ids`` holds the tokens since the last update. When ``finish_reason`` is set, ``output_token_ids`` holds
     the complete output (a stop token included) and no further update follows. ``stop_token_id`` is the stop token that
-    ended it, None when it was EOS or something else.
+    ended it, None when it was EOS or something else; ``stop_match`` is the stop string, found by the engine loop.
     """
 
     request_id: int
@@ -93,3 +102,4 @@ class RequestUpdate:
     stop_token_id: int | None = None
     output_token_ids: np.ndarray | None = None
     num_cached_tokens: int = 0
+    stop_match: StopMatch | None = None

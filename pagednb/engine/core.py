@@ -40,12 +40,15 @@ class EngineCore:
     """Scheduler and executor, one step at a time.
 
     With ``launch_ahead`` 1, step N+1 is launched before the tokens of step N are read; with 0, each step is read at
-    once. Plans without tokens are never executed.
+    once. Plans without tokens are never executed. ``num_prefill_tokens`` and ``num_sampled_tokens`` count what was
+    launched, tokens that are computed again after preemption included.
     """
 
     def __init__(self, scheduler: Scheduler, executor: Executor, *, launch_ahead: Literal[0, 1] = 0) -> None:
         self.scheduler = scheduler
         self.executor = executor
+        self.num_prefill_tokens = 0
+        self.num_sampled_tokens = 0
         self._launch_ahead = launch_ahead
         self._in_flight: deque[tuple[SchedulerOutput, PendingOutput]] = deque()
 
@@ -59,6 +62,8 @@ class EngineCore:
         plan = self.scheduler.schedule()
         if not plan.is_empty:
             self._in_flight.append((plan, self.executor.execute(plan)))
+            self.num_prefill_tokens += plan.num_tokens - len(plan.decode_rows)
+            self.num_sampled_tokens += len(plan.sampled_rows) * plan.num_decode_steps
             if len(self._in_flight) <= self._launch_ahead:
                 return []
         if not self._in_flight:

@@ -1,0 +1,82 @@
+"""Brings an engine's parts to life: resolved model, tokenizer, runner and scheduler.
+
+``LLMEngine`` takes any ``EngineBuilder``; tests give it one with fakes. torch is imported with the first engine that is
+built, not with the package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from pagednb.config import CacheGeometry, EngineConfig
+from pagednb.engine.core import EngineCore
+from pagednb.engine.metrics import MemoryUse
+from pagednb.engine.tokenization import TextCodec, load_text_codec
+from pagednb.scheduler.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from pagednb.models.resolve import ResolvedModel
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes loaded, bytes in all)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineParts:
+    """What the engine thread built."""
+
+    core: EngineCore
+    geometry: CacheGeometry
+    max_num_seqs: int
+    memory: MemoryUse
+
+
+class EngineBuilder(Protocol):
+    """The three phases of loading."""
+
+    def resolve(self) -> ResolvedModel:
+        """Find the model and raise every error of the user's; on the caller's thread."""
+
+    def load_codec(self, resolved: ResolvedModel) -> TextCodec | None:
+        """Load the tokenizer; on the caller's thread, while the engine thread builds."""
+
+    def build(self, resolved: ResolvedModel, progress: Progress) -> EngineParts:
+        """Load weights and allocate the cache; on the engine thread."""
+
+
+class ModelEngineBuilder:
+    """Builds the real engine from its options."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+
+    def resolve(self) -> ResolvedModel:
+        """See ``resolve_model``."""
+        from pagednb.models.resolve import resolve_model
+
+        return resolve_model(self._config)
+
+    def load_codec(self, resolved: ResolvedModel) -> TextCodec | None:
+        """See ``load_text_codec``."""
+        return load_text_codec(self._config, resolved.folder)
+
+    def build(self, resolved: ResolvedModel, progress: Progress) -> EngineParts:
+        """See ``build_runner``."""
+        from pagednb.runner.factory import build_runner
+
+        runner = build_runner(self._config, resolved, progress=progress)
+        report = runner.memory
+        return EngineParts(
+            core=EngineCore(Scheduler(runner.scheduler_config, runner.geometry), runner),
+            geometry=runner.geometry,
+            max_num_seqs=runner.scheduler_config.max_num_seqs,
+            memory=MemoryUse(
+                total_bytes=report.total_bytes,
+                used_before_bytes=report.used_before_bytes,
+                weight_bytes=report.weight_bytes,
+                activation_bytes=report.activation_bytes,
+                kv_cache_bytes=report.kv_cache_bytes,
+            ),
+        )

@@ -1,0 +1,124 @@
+"""One caller's requests, from submission to outputs, within a ``with`` block.
+
+Whatever leaves the block early (Ctrl-C, cancellation, an error) aborts this call's requests and no others. All waits
+are slices of 0.1 s on the caller's thread. A call belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+
+from pagednb.engine.input_processor import InputProcessor, Prompt, TokenPrompt
+from pagednb.engine.loop import EngineLoop, Submission
+from pagednb.engine.mailbox import WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
+from pagednb.engine.output_processor import OutputProcessor
+from pagednb.engine.stop_strings import StopScanner
+from pagednb.outputs import RequestOutput
+from pagednb.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from pagednb.engine.detokenizer import TextDecoder
+
+ABORT_WAIT_S = 0.5
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Call(Generic[Key]):
+    """Submit under keys of your own, then poll: outputs come as they finish, each with its key."""
+
+    def __init__(
+        self,
+        loop: EngineLoop,
+        input_processor: InputProcessor,
+        decoder: TextDecoder | None,
+        *,
+        stream: bool,
+        priority: int,
+    ) -> None:
+        self._loop = loop
+        self._input_processor = input_processor
+        self._decoder = decoder
+        self._stream = stream
+        self._priority = priority
+        self._mailbox = Mailbox()
+        self._outputs = OutputProcessor(decoder)
+
+    @property
+    def num_pending(self) -> int:
+        """Prompts submitted whose output is not complete."""
+        return self._outputs.num_pending
+
+    def submit(self, key: Key, prompt: Prompt | TokenPrompt, params: SamplingParams) -> None:
+        """Check a prompt and hand it to the engine; returns at once.
+
+        Raises:
+            PromptError: the prompt is malformed.
+            ContextLengthError: it can never fit.
+            OptionError: parameters that this model cannot follow.
+            EngineDeadError: the engine is gone.
+        """
+        if not isinstance(prompt, TokenPrompt):
+            (prompt,) = self._input_processor.tokenize([prompt])
+        requests = self._input_processor.make_requests(prompt, params, stream=self._stream, priority=self._priority)
+        # expected before it is sent: an interrupt in between aborts a request that the engine never saw
+        self._outputs.add(key, prompt, requests, time.perf_counter())
+        self._loop.submit([Submission(request, self._mailbox, self._stop_scanner(params)) for request in requests])
+
+    def poll(self, timeout_s: float = WAIT_SLICE_S) -> list[tuple[Key, RequestOutput]]:
+        """Return outputs that became complete, or of a stream those that grew; waits for news up to ``timeout_s``.
+
+        Raises:
+            EngineStepError: a step failed; all requests of this call are lost.
+            EngineDeadError: the engine is gone.
+        """
+        deadline_s = time.perf_counter() + timeout_s
+        while self.num_pending:
+            letters = self._mailbox.take(deadline_s - time.perf_counter())
+            for letter in letters:
+                if isinstance(letter, Failure):
+                    self._outputs.forget()
+                    raise letter.error
+            outputs = self._outputs.process(letter for letter in letters if isinstance(letter, News))
+            if outputs:
+                return cast("list[tuple[Key, RequestOutput]]", outputs)
+            if not letters:
+                self._raise_if_over()
+            if time.perf_counter() >= deadline_s:
+                break
+        return []
+
+    def results(self) -> Iterator[tuple[Key, RequestOutput]]:
+        """Yield outputs as ``poll`` returns them until none is pending."""
+        while self.num_pending:
+            yield from self.poll()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pending = self._outputs.pending_request_ids
+        self._outputs.forget()
+        if pending and not self._loop.is_over:
+            self._loop.abort(pending, self._mailbox)
+            self._await_acknowledgement()
+
+    def _await_acknowledgement(self) -> None:
+        """Wait until the blocks are free, but not longer than a user would; a second Ctrl-C ends it at once."""
+        deadline_s = time.perf_counter() + ABORT_WAIT_S
+        while not self._loop.is_over and (left_s := deadline_s - time.perf_counter()) > 0:
+            if any(isinstance(letter, AbortAcknowledged) for letter in self._mailbox.take(left_s)):
+                return
+
+    def _raise_if_over(self) -> None:
+        if self._loop.is_over:
+            self._outputs.forget()
+            self._loop.raise_if_over()
+
+    def _stop_scanner(self, params: SamplingParams) -> StopScanner | None:
+        return StopScanner(self._decoder, params) if params.stop and self._decoder is not None else None

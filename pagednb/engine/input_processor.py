@@ -1,0 +1,174 @@
+"""From a prompt and sampling parameters to requests, checked against what this model and cache can hold.
+
+Runs on the caller's thread, so that a mistake raises where it was made and before the engine thread hears of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from pagednb.config import CacheGeometry
+from pagednb.engine.tokenization import TextCodec
+from pagednb.errors import ContextLengthError, OptionError, PromptError
+from pagednb.request import Request
+from pagednb.sampling_params import SamplingParams
+
+Prompt: TypeAlias = str | Sequence[int] | np.ndarray | Mapping[str, Any]
+"""Text, token ids, or a dict with ``prompt`` or ``prompt_token_ids`` (with both, the text is only shown)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenPrompt:
+    """A prompt as the engine takes it: token ids, int32 ``[num_tokens]``, and the text if it was given."""
+
+    token_ids: np.ndarray
+    text: str | None = None
+
+
+class InputProcessor:
+    """Makes requests for one engine. Safe to use from several threads."""
+
+    def __init__(self, codec: TextCodec | None, geometry: CacheGeometry, *, vocab_size: int, seed: int) -> None:
+        self._codec = codec
+        self._geometry = geometry
+        self._vocab_size = vocab_size
+        self._seed = seed
+        self._request_ids = itertools.count()
+
+    def tokenize(self, prompts: Sequence[Prompt]) -> list[TokenPrompt]:
+        """Turn prompts into token ids, all texts in one batch.
+
+        Raises:
+            PromptError: a malformed prompt, or token ids outside the vocabulary.
+            OptionError: a text, and the engine has no tokenizer.
+        """
+        split = [_split(prompt) for prompt in prompts]
+        texts = [text for text, token_ids in split if text is not None and token_ids is None]
+        if texts and self._codec is None:
+            raise OptionError(
+                "This engine was loaded with skip_tokenizer_init=True and takes no text.",
+                hint='Give {"prompt_token_ids": [...]}.',
+            )
+        encoded = iter(self._codec.encode(texts) if self._codec is not None else ())
+        return [
+            TokenPrompt(next(encoded) if token_ids is None else self._check_ids(token_ids), text)
+            for text, token_ids in split
+        ]
+
+    def make_requests(
+        self, prompt: TokenPrompt, params: SamplingParams, *, stream: bool, priority: int
+    ) -> tuple[Request, ...]:
+        """Return ``params.n`` requests; those after the first are its children and share its prompt.
+
+        A sequence without a seed gets one derived from the engine's seed and its request id; with one, sequence i of
+        ``n`` gets ``seed + i``.
+
+        Raises:
+            ContextLengthError: the prompt leaves no room, or the cache could never hold prompt and output.
+            OptionError: the parameters name token ids outside the vocabulary, or need text without a tokenizer.
+        """
+        self._check_params(params)
+        max_tokens = self._resolve_max_tokens(len(prompt.token_ids), params.max_tokens)
+        request_ids = [next(self._request_ids) for _ in range(params.n)]
+        return tuple(
+            Request(
+                request_id=request_id,
+                prompt_token_ids=prompt.token_ids,
+                sampling_params=params,
+                max_tokens=max_tokens,
+                seed=_as_int64(params.seed + index) if params.seed is not None else mix64(self._seed, request_id),
+                priority=priority,
+                parent_id=None if index == 0 else request_ids[0],
+                stream=stream,
+            )
+            for index, request_id in enumerate(request_ids)
+        )
+
+    def _check_ids(self, token_ids: np.ndarray) -> np.ndarray:
+        low, high = int(token_ids.min()), int(token_ids.max())
+        if low < 0 or high >= self._vocab_size:
+            outside = low if low < 0 else high
+            raise PromptError(
+                f"Token id {outside} is outside the model's vocabulary of {self._vocab_size}.",
+                hint="Encode the prompt with this model's tokenizer.",
+            )
+        return token_ids.astype(np.int32)
+
+    def _check_params(self, params: SamplingParams) -> None:
+        if params.stop and self._codec is None:
+            raise OptionError("stop strings need a tokenizer, and the engine has none.", hint="Use stop_token_ids.")
+        for name, token_ids in (("stop_token_ids", params.stop_token_ids), ("logit_bias", params.logit_bias)):
+            if token_ids and max(token_ids) >= self._vocab_size:
+                raise OptionError(
+                    f"SamplingParams {name} has token id {max(token_ids)}, outside the model's vocabulary of "
+                    f"{self._vocab_size}."
+                )
+
+    def _resolve_max_tokens(self, num_prompt_tokens: int, wish: int | None) -> int:
+        """Bound by ``max_model_len``, as in vLLM: such an output ends with finish reason "length"."""
+        geometry = self._geometry
+        room = geometry.max_model_len - num_prompt_tokens
+        if num_prompt_tokens == 0:
+            raise PromptError("The prompt is empty: it has no tokens.")
+        if room < 1:
+            raise ContextLengthError(
+                f"The prompt has {num_prompt_tokens} tokens; with max_model_len={geometry.max_model_len} at most "
+                f"{geometry.max_model_len - 1} leave room for an answer.",
+                hint="Shorten it, or load the engine with a larger max_model_len.",
+            )
+        if wish is None:
+            # "as many as fit" is also what the cache holds; never less than one, which the check below refuses
+            return max(1, min(room, geometry.num_usable_tokens - num_prompt_tokens))
+        return min(wish, room)
+
+
+def _split(prompt: Prompt) -> tuple[str | None, np.ndarray | None]:
+    """Return text and token ids; at least one of them is there."""
+    if isinstance(prompt, str):
+        return prompt, None
+    if isinstance(prompt, Mapping):
+        return _split_mapping(prompt)
+    return None, _as_token_ids(prompt)
+
+
+def _split_mapping(prompt: Mapping[str, Any]) -> tuple[str | None, np.ndarray | None]:
+    unknown = set(prompt) - {"prompt", "prompt_token_ids"}
+    text, token_ids = prompt.get("prompt"), prompt.get("prompt_token_ids")
+    if unknown or not isinstance(text, str | None) or (text is None and token_ids is None):
+        raise PromptError(
+            f"A prompt dict with keys {sorted(map(str, prompt))} is not valid.",
+            hint='Use {"prompt": "text"} or {"prompt_token_ids": [1, 2, 3]}.',
+        )
+    return text, None if token_ids is None else _as_token_ids(token_ids)
+
+
+def _as_token_ids(value: Any) -> np.ndarray:
+    try:
+        token_ids = np.asarray(value)
+    except (ValueError, OverflowError):  # ragged, or beyond 64 bits
+        token_ids = np.empty(0, dtype=object)
+    if token_ids.ndim != 1 or (len(token_ids) and token_ids.dtype.kind not in "iu"):
+        raise PromptError(
+            f"A prompt of type {type(value).__name__} is not valid.", hint="Give text, or a list of token ids."
+        )
+    if not len(token_ids):
+        raise PromptError("The prompt is empty: it has no tokens.")
+    return token_ids
+
+
+def mix64(seed: int, counter: int) -> int:
+    """Return a well-mixed signed 64-bit number from two numbers (the finaliser of SplitMix64)."""
+    mask = 2**64 - 1
+    z = (seed * 0xD1342543DE82EF95 + (counter + 1) * 0x9E3779B97F4A7C15) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return _as_int64(z ^ (z >> 31))
+
+
+def _as_int64(number: int) -> int:
+    return (number + 2**63) % 2**64 - 2**63

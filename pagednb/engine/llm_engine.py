@@ -1,0 +1,217 @@
+"""One loaded model, as all surfaces use it: text and token ids in, ``RequestOutput`` out.
+
+Every method may be called from any thread and blocks only its caller. The work happens on the engine thread.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pagednb.config import EngineConfig
+from pagednb.engine.build import EngineBuilder, EngineParts, ModelEngineBuilder, Progress
+from pagednb.engine.call import Call
+from pagednb.engine.core import EngineCore
+from pagednb.engine.input_processor import InputProcessor, Prompt
+from pagednb.engine.loop import EngineLoop
+from pagednb.engine.metrics import EngineCounters, EngineStatus
+from pagednb.errors import OptionError, RequestCancelledError
+from pagednb.outputs import RequestOutput
+from pagednb.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pagednb.engine.tokenization import TextCodec
+
+ENCODE_BATCH = 256
+"""Prompts tokenised at once: the engine works on one batch while the next is encoded."""
+
+OnOutputs = Callable[[list[RequestOutput]], None]
+
+
+class LLMEngine:
+    """Loads a model and serves it until ``shutdown``, or until the last reference to this object is gone.
+
+    ``progress`` is called on this thread with (bytes loaded, bytes in all). ``resolved`` describes the model;
+    ``max_num_seqs`` sequences run at once.
+
+    Raises:
+        PagednbError: what is wrong with the options, the model or the memory; nothing stays behind.
+    """
+
+    def __init__(
+        self, config: EngineConfig, *, progress: Progress | None = None, builder: EngineBuilder | None = None
+    ) -> None:
+        builder = builder or ModelEngineBuilder(config)
+        self.config = config
+        self.resolved = builder.resolve()
+        self._codec = builder.load_codec(self.resolved)
+        self._loop = EngineLoop()
+        # the engine thread knows the loop but not this object, so that forgetting the object can end the thread
+        weakref.finalize(self, self._loop.stop).atexit = False
+        parts = _build(builder, self.resolved, self._loop, progress or _ignore_progress)
+        self.geometry = parts.geometry
+        self.max_num_seqs = parts.max_num_seqs
+        self._memory = parts.memory
+        self._input_processor = InputProcessor(
+            self._codec, parts.geometry, vocab_size=self.resolved.spec.vocab_size, seed=config.seed
+        )
+
+    @property
+    def tokenizer(self) -> Any:
+        """transformers' tokenizer. Raises OptionError if the engine was loaded without one."""
+        return self._require_codec().tokenizer
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model takes chat messages."""
+        return self._codec is not None and self._codec.has_chat_template
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the engine was shut down or died: it will never answer again."""
+        return self._loop.is_over
+
+    def encode(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[np.ndarray]:
+        """Return the token ids, int32, of each text; a text that begins with the BOS token gets no second one.
+
+        Raises:
+            PromptError: a text that is not valid Unicode.
+            OptionError: the engine has no tokenizer.
+        """
+        return self._require_codec().encode(texts, add_special_tokens=add_special_tokens)
+
+    def render_chat(self, messages: Sequence[Mapping[str, Any]], **template_kwargs: Any) -> str:
+        """Lay chat messages out as the model's template wants them, up to where the answer begins.
+
+        Raises:
+            PromptError: malformed messages, or messages that the template refuses.
+            OptionError: the model has no chat template or no tokenizer.
+        """
+        return self._require_codec().render_chat(messages, **template_kwargs)
+
+    def chat_prompt(self, messages: Sequence[Mapping[str, Any]], **template_kwargs: Any) -> dict[str, Any]:
+        """Return ``render_chat``'s text with its token ids: the template has written all special tokens itself."""
+        text = self.render_chat(messages, **template_kwargs)
+        return {"prompt": text, "prompt_token_ids": self.encode([text], add_special_tokens=False)[0]}
+
+    def default_sampling_params(self, **overrides: Any) -> SamplingParams:
+        """Return sampling parameters as the model's authors recommend them in its generation config."""
+        return SamplingParams(**{**self.resolved.generation_config, **overrides})
+
+    def open_call(self, *, stream: bool = False, priority: int = 0) -> Call[Any]:
+        """Return a ``Call`` to submit requests to, in a ``with`` block. Lower priorities run first."""
+        self._loop.raise_if_over()
+        decoder = None if self._codec is None else self._codec.decoder
+        return Call(self._loop, self._input_processor, decoder, stream=stream, priority=priority)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams],
+        *,
+        progress: OnOutputs | None = None,
+    ) -> list[RequestOutput]:
+        """Return the outputs in the order of ``prompts``; ``progress`` gets them as they finish.
+
+        Raises:
+            PagednbError: as ``Call.submit`` and ``Call.poll``.
+        """
+        all_params = _one_each(params, len(prompts))
+        outputs: list[RequestOutput | None] = [None] * len(prompts)
+
+        def collect(finished: Iterable[tuple[int, RequestOutput]]) -> None:
+            news = dict(finished)
+            for index, output in news.items():
+                outputs[index] = output
+            if progress is not None and news:
+                progress(list(news.values()))
+
+        with self.open_call() as call:
+            for start in range(0, len(prompts), ENCODE_BATCH):
+                batch = self._input_processor.tokenize(prompts[start : start + ENCODE_BATCH])
+                for index, prompt in enumerate(batch, start):
+                    call.submit(index, prompt, all_params[index])
+                collect(call.poll(0))
+            while call.num_pending:
+                collect(call.poll())
+        assert None not in outputs
+        return outputs  # type: ignore[return-value]  # none is None
+
+    def stream(self, prompt: Prompt, params: SamplingParams) -> Generator[RequestOutput, None, None]:
+        """Yield the output as it grows, each time from its beginning; the last one is ``finished``.
+
+        Closing the generator early aborts the request.
+        """
+        with self.open_call(stream=True) as call:
+            call.submit(None, prompt, params)
+            for _, output in call.results():
+                yield output
+
+    def status(self) -> EngineStatus:
+        """Return the figures of this moment. Raises EngineDeadError if the engine is over."""
+
+        def look(core: EngineCore, counters: EngineCounters) -> EngineStatus:
+            return EngineStatus.of(
+                core, counters, resolved=self.resolved, max_model_len=self.geometry.max_model_len, memory=self._memory
+            )
+
+        return self._loop.call(look)
+
+    def check_integrity(self) -> None:
+        """Prove the books of scheduler and KV cache between two steps; raises AssertionError with numbers."""
+        self._loop.call(lambda core, counters: core.scheduler.check_integrity())
+
+    def reset_prefix_cache(self) -> None:
+        """Forget all cached prefixes that no running request uses."""
+        self._loop.call(lambda core, counters: core.scheduler.reset_prefix_cache())
+
+    def shutdown(self) -> None:
+        """End the engine thread and free the device. Waiting callers get EngineDeadError. Safe to call twice."""
+        self._loop.shutdown()
+
+    def _require_codec(self) -> TextCodec:
+        if self._codec is None:
+            raise OptionError("This engine was loaded with skip_tokenizer_init=True and has no tokenizer.")
+        return self._codec
+
+
+def _build(builder: EngineBuilder, resolved: Any, loop: EngineLoop, progress: Progress) -> EngineParts:
+    """Build on the engine thread, and show its progress on this one: output must come from the cell that waits."""
+    built: list[EngineParts] = []
+    loaded = (0, 0)
+
+    def build() -> EngineCore:
+        built.append(builder.build(resolved, report))
+        return built[0].core
+
+    def report(num_done: int, num_total: int) -> None:
+        nonlocal loaded
+        if loop.is_stopping:
+            raise RequestCancelledError("Loading was interrupted.")
+        loaded = (num_done, num_total)
+
+    def show() -> None:
+        if loaded[1]:
+            progress(*loaded)
+
+    loop.start(build, while_waiting=show)
+    show()
+    return built[0]
+
+
+def _ignore_progress(num_done: int, num_total: int) -> None:
+    """Show nothing."""
+
+
+def _one_each(params: SamplingParams | Sequence[SamplingParams], num_prompts: int) -> Sequence[SamplingParams]:
+    if isinstance(params, SamplingParams):
+        return [params] * num_prompts
+    if len(params) != num_prompts:
+        raise OptionError(
+            f"There are {num_prompts} prompts and {len(params)} sampling parameters.",
+            hint="Give one SamplingParams for all, or one for each.",
+        )
+    return params

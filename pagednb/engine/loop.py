@@ -1,0 +1,252 @@
+"""The engine thread: the only one that touches scheduler and device.
+
+Callers hand it commands through a queue and find news in their mailboxes. No lock is shared, so an interrupt in the
+main thread can neither harm nor block it. It sleeps while there is nothing to do and prints nothing. Of text it knows
+only that a scanner may say stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from pagednb.engine.core import EngineCore
+from pagednb.engine.faults import dead_error, drop_frames, is_device_lost, step_error
+from pagednb.engine.mailbox import WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
+from pagednb.engine.metrics import EngineCounters
+from pagednb.engine.stop_strings import StopScanner
+from pagednb.errors import PagednbError
+from pagednb.request import FinishReason, Request, RequestUpdate
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Submission:
+    """A request, where its news go, and what watches its text if stop strings can end it."""
+
+    request: Request
+    mailbox: Mailbox
+    stop_scanner: StopScanner | None = None
+
+    @property
+    def wants_each_token(self) -> bool:
+        """Whether the caller needs updates before the last; stop strings alone are the loop's affair."""
+        return self.request.stream or self.request.sampling_params.logprobs is not None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _End:
+    """The loop is over: shut down, or by ``cause``, a fault that cannot be undone."""
+
+    cause: BaseException | None
+
+
+class EngineLoop:
+    """Runs one ``EngineCore`` on a daemon thread; methods without underscore may be called from any other thread."""
+
+    def __init__(self) -> None:
+        self._commands: queue.SimpleQueue[Callable[[EngineCore], None]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._is_stopping = False
+        self._end: _End | None = None
+        # touched by the engine thread only
+        self._submissions: dict[int, Submission] = {}
+        self._counters = EngineCounters()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether ``stop`` was called; a build in progress should give up."""
+        return self._is_stopping
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the engine will never answer again."""
+        return self._end is not None
+
+    def start(self, build: Callable[[], EngineCore], *, while_waiting: Callable[[], None]) -> None:
+        """Build the core on the engine thread; ``while_waiting`` runs here every 0.1 s until it stands.
+
+        Raises what ``build`` raised; the thread is gone then.
+        """
+        outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, args=(build, outcomes), name="pagednb-engine", daemon=True)
+        self._thread.start()
+        try:
+            error = _receive(outcomes, while_waiting)
+        except BaseException:
+            self.stop()
+            raise
+        if error is not None:
+            self._thread.join()
+            raise error
+
+    def submit(self, submissions: Sequence[Submission]) -> None:
+        """Hand over requests of one mailbox, parents before children. Raises EngineDeadError when it is over."""
+        self.raise_if_over()
+        self._commands.put(functools.partial(self._submit, submissions=submissions))
+
+    def abort(self, request_ids: Sequence[int], mailbox: Mailbox) -> None:
+        """End requests; their last updates and then an acknowledgement arrive in ``mailbox``."""
+        self._commands.put(functools.partial(self._abort, request_ids=request_ids, mailbox=mailbox))
+
+    def call(self, function: Callable[[EngineCore, EngineCounters], T]) -> T:
+        """Run ``function`` on the engine thread between two steps and return its result, or raise its exception."""
+        replies: queue.SimpleQueue[tuple[T, None] | tuple[None, Exception]] = queue.SimpleQueue()
+
+        def command(core: EngineCore) -> None:
+            try:
+                replies.put((function(core, self._counters), None))
+            except Exception as error:  # noqa: BLE001  (thread boundary: the caller gets it)
+                replies.put((None, error))
+
+        self.raise_if_over()
+        self._commands.put(command)
+        result, error = _receive(replies, self.raise_if_over)
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # the first of the pair belongs to error None
+
+    def stop(self) -> None:
+        """Ask the thread to end after the current step; does not wait. Safe to call twice, and from a finaliser."""
+        self._is_stopping = True
+        self._commands.put(_wake_up)
+
+    def shutdown(self) -> None:
+        """End the thread and free the device; waiting callers get EngineDeadError. Safe to call twice."""
+        self.stop()
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(WAIT_SLICE_S)
+
+    def raise_if_over(self) -> None:
+        """Raise EngineDeadError if the engine will never answer again."""
+        if self._end is not None:
+            raise dead_error(self._end.cause)
+
+    # everything below runs on the engine thread
+
+    def _run(self, build: Callable[[], EngineCore], outcomes: queue.SimpleQueue[BaseException | None]) -> None:
+        try:
+            core = build()
+        except BaseException as error:  # noqa: BLE001  (thread boundary: ``start`` raises it)
+            drop_frames(error)
+            self._end = _End(error)
+            outcomes.put(error)
+            return
+        outcomes.put(None)
+        cause: BaseException | None = None
+        try:
+            self._serve(core)
+        except Exception as error:  # noqa: BLE001  (thread boundary: every caller gets it from now on)
+            drop_frames(error)
+            cause = error
+        self._end = _End(cause)
+        self._fail_all(lambda: dead_error(cause))
+        # a device that is lost cannot free what it holds
+        with contextlib.suppress(Exception) if cause is not None else contextlib.nullcontext():
+            core.executor.shutdown()
+
+    def _serve(self, core: EngineCore) -> None:
+        """Run commands and steps until told to stop. Raises only what cannot be recovered from."""
+        while not self._is_stopping:
+            try:
+                self._run_commands(core)
+                if core.has_work:
+                    self._deliver(core, core.step())
+                    self._counters.record(core)
+            except Exception as error:  # noqa: BLE001  (thread boundary: every waiting caller gets it)
+                self._recover(core, error)
+
+    def _run_commands(self, core: EngineCore) -> None:
+        """Run the commands that are there; without other work, sleep until one comes."""
+        if not core.has_work:
+            self._commands.get()(core)
+        for _ in range(self._commands.qsize()):  # not until empty: a caller may submit faster than this loop takes
+            self._commands.get_nowait()(core)
+
+    def _recover(self, core: EngineCore, error: Exception) -> None:
+        drop_frames(error)
+        if is_device_lost(error):
+            raise error
+        core.reset()
+        self._fail_all(lambda: step_error(error))
+
+    def _fail_all(self, make_error: Callable[[], PagednbError]) -> None:
+        """Tell every waiting call; each gets an exception of its own, since raising one changes its traceback."""
+        mailboxes = {submission.mailbox for submission in self._submissions.values()}
+        self._submissions.clear()
+        for mailbox in mailboxes:
+            mailbox.put(Failure(make_error()))
+
+    def _submit(self, core: EngineCore, *, submissions: Sequence[Submission]) -> None:
+        mailbox = submissions[0].mailbox
+        try:
+            for submission in submissions:
+                core.scheduler.add(submission.request)
+                self._submissions[submission.request.request_id] = submission
+        except PagednbError as error:
+            lost = [i for i, submission in self._submissions.items() if submission.mailbox is mailbox]
+            core.scheduler.abort(lost)
+            for request_id in lost:
+                del self._submissions[request_id]
+            mailbox.put(Failure(error))
+
+    def _abort(self, core: EngineCore, *, request_ids: Sequence[int], mailbox: Mailbox) -> None:
+        self._deliver(core, core.scheduler.abort(request_ids))
+        mailbox.put(AbortAcknowledged())
+
+    def _deliver(self, core: EngineCore, updates: Sequence[RequestUpdate]) -> None:
+        """Put all news of one step into the mailboxes, one letter a call."""
+        news: dict[Mailbox, list[RequestUpdate]] = {}
+        for raw_update in updates:
+            submission = self._submissions[raw_update.request_id]
+            update = _end_at_stop_string(core, submission, raw_update)
+            if update.finish_reason is not None:
+                del self._submissions[update.request_id]
+                self._counters.num_finished += 1
+            elif not submission.wants_each_token:
+                continue
+            news.setdefault(submission.mailbox, []).append(update)
+        now_s = time.perf_counter()
+        for mailbox, mailbox_updates in news.items():
+            mailbox.put(News(now_s, mailbox_updates))
+
+
+def _end_at_stop_string(core: EngineCore, submission: Submission, update: RequestUpdate) -> RequestUpdate:
+    """Look for a stop string in the new tokens; if there is one, end the request there."""
+    scanner = submission.stop_scanner
+    if scanner is None or not update.new_token_ids:
+        return update
+    num_before = scanner.num_tokens
+    match = scanner.feed(update.new_token_ids, ends_with_stop_token=update.finish_reason is FinishReason.STOP)
+    if match is None:
+        return update
+    ended = core.scheduler.finish_stopped(update.request_id) if update.finish_reason is None else update
+    assert ended.output_token_ids is not None
+    return dataclasses.replace(
+        ended,
+        logprobs=update.logprobs[: match.num_tokens - num_before],
+        finish_reason=FinishReason.STOP,
+        stop_token_id=None,
+        stop_match=match,
+        output_token_ids=ended.output_token_ids[: match.num_tokens],
+    )
+
+
+def _receive(replies: queue.SimpleQueue[T], each_slice: Callable[[], None]) -> T:
+    """Wait for one reply in slices, so that Ctrl-C works."""
+    while True:
+        try:
+            return replies.get(timeout=WAIT_SLICE_S)
+        except queue.Empty:
+            each_slice()
+
+
+def _wake_up(core: EngineCore) -> None:
+    """A command that does nothing."""

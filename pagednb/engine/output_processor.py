@@ -1,0 +1,210 @@
+"""From the engine's updates to what a caller receives: text, logprobs, finish reasons, in vLLM's shapes.
+
+One per call, on the caller's thread. Finished sequences are decoded together, once; only streams are decoded piece by
+piece.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+from pagednb.engine.detokenizer import IncrementalDetokenizer, TextDecoder
+from pagednb.engine.input_processor import TokenPrompt
+from pagednb.engine.mailbox import News
+from pagednb.engine.stop_strings import held_back
+from pagednb.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
+from pagednb.request import FinishReason, Request, RequestUpdate, TokenLogprobs
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Sequence:
+    """What is known of one sequence so far."""
+
+    request: Request
+    group: _Group
+    detokenizer: IncrementalDetokenizer | None  # of streams with text
+    token_ids: list[int] = dataclasses.field(default_factory=list)
+    logprobs: list[TokenLogprobs] = dataclasses.field(default_factory=list)
+    last: RequestUpdate | None = None
+    text: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        return self.last is not None and self.last.finish_reason is not None
+
+    @property
+    def shown_token_ids(self) -> list[int]:
+        """The tokens that make the text: a stop token is not among them, unless asked for."""
+        assert self.last is not None
+        is_hidden = self.last.finish_reason is FinishReason.STOP and self.last.stop_match is None
+        if is_hidden and not self.request.sampling_params.include_stop_str_in_output:
+            return self.token_ids[:-1]
+        return self.token_ids
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Group:
+    """The sequences of one prompt (one, unless ``n > 1``), in order of index."""
+
+    key: Hashable
+    prompt: TokenPrompt
+    arrival_s: float
+    sequences: list[_Sequence] = dataclasses.field(default_factory=list)
+    first_token_s: float | None = None
+    finished_s: float | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        return all(sequence.is_finished for sequence in self.sequences)
+
+
+class OutputProcessor:
+    """Collects the updates of one call's requests. ``decoder`` None: texts stay empty."""
+
+    def __init__(self, decoder: TextDecoder | None) -> None:
+        self._decoder = decoder
+        self._sequences: dict[int, _Sequence] = {}
+        self._num_groups = 0
+
+    @property
+    def num_pending(self) -> int:
+        """Prompts whose output is not complete."""
+        return self._num_groups
+
+    @property
+    def pending_request_ids(self) -> tuple[int, ...]:
+        """Requests that the engine still works on."""
+        return tuple(i for i, sequence in self._sequences.items() if not sequence.is_finished)
+
+    def add(self, key: Hashable, prompt: TokenPrompt, requests: Sequence[Request], arrival_s: float) -> None:
+        """Expect updates for ``requests``, all of one prompt."""
+        group = _Group(key, prompt, arrival_s)
+        for request in requests:
+            params = request.sampling_params
+            detokenizer = None
+            if request.stream and params.detokenize and self._decoder is not None:
+                detokenizer = IncrementalDetokenizer(self._decoder, skip_special_tokens=params.skip_special_tokens)
+            group.sequences.append(_Sequence(request, group, detokenizer))
+        self._sequences.update((sequence.request.request_id, sequence) for sequence in group.sequences)
+        self._num_groups += 1
+
+    def forget(self) -> None:
+        """Expect nothing any longer; updates still under way are ignored."""
+        self._sequences.clear()
+        self._num_groups = 0
+
+    def process(self, letters: Iterable[News]) -> list[tuple[Hashable, RequestOutput]]:
+        """Return the outputs that became complete and, of streams, those that grew; each prompt at most once."""
+        grown, finished = self._take_updates(letters)
+        self._decode(finished)
+        outputs: list[tuple[Hashable, RequestOutput]] = []
+        for group in grown:
+            is_finished = group.is_finished
+            if is_finished or group.sequences[0].request.stream:
+                outputs.append((group.key, self._output(group, is_finished)))
+            if is_finished:
+                self._num_groups -= 1
+                for sequence in group.sequences:
+                    del self._sequences[sequence.request.request_id]
+        return outputs
+
+    def _take_updates(self, letters: Iterable[News]) -> tuple[list[_Group], list[_Sequence]]:
+        """Return the groups with news and the sequences that have ended."""
+        grown: dict[_Group, None] = {}
+        finished = []
+        for letter in letters:
+            for update in letter.updates:
+                sequence = self._sequences.get(update.request_id)
+                if sequence is None:
+                    continue
+                _take(sequence, update, letter.time_s)
+                grown[sequence.group] = None
+                if sequence.is_finished:
+                    finished.append(sequence)
+        return list(grown), finished
+
+    def _decode(self, sequences: list[_Sequence]) -> None:
+        """Write the final texts of finished sequences."""
+        for skip in (True, False):
+            chosen = [s for s in sequences if s.request.sampling_params.skip_special_tokens is skip and _has_text(s)]
+            if not chosen or self._decoder is None:
+                continue
+            texts = self._decoder.decode_batch([s.shown_token_ids for s in chosen], skip_special_tokens=skip)
+            for sequence, text in zip(chosen, texts, strict=True):
+                assert sequence.last is not None
+                match = sequence.last.stop_match
+                sequence.text = text if match is None else text[: match.text_end]
+
+    def _output(self, group: _Group, is_finished: bool) -> RequestOutput:
+        first = group.sequences[0]
+        return RequestOutput(
+            request_id=str(first.request.request_id),
+            prompt=group.prompt.text,
+            prompt_token_ids=tuple(group.prompt.token_ids.tolist()),
+            outputs=tuple(self._completion(index, sequence) for index, sequence in enumerate(group.sequences)),
+            finished=is_finished,
+            num_cached_tokens=0 if first.last is None else first.last.num_cached_tokens,
+            metrics=RequestMetrics(
+                arrival_s=group.arrival_s, first_token_s=group.first_token_s, finished_s=group.finished_s
+            ),
+        )
+
+    def _completion(self, index: int, sequence: _Sequence) -> CompletionOutput:
+        wants_logprobs = sequence.request.sampling_params.logprobs is not None
+        finish_reason = None if sequence.last is None else sequence.last.finish_reason
+        return CompletionOutput(
+            index=index,
+            text=sequence.text,
+            token_ids=tuple(sequence.token_ids),
+            cumulative_logprob=sum(entry.logprob for entry in sequence.logprobs) if wants_logprobs else None,
+            logprobs=tuple(self._logprob_dicts(sequence)) if wants_logprobs else None,
+            finish_reason=None if finish_reason is None else finish_reason.value,
+            stop_reason=_stop_reason(sequence.last),
+        )
+
+    def _logprob_dicts(self, sequence: _Sequence) -> Iterator[dict[int, Logprob]]:
+        """One dict a position: the sampled token first, then the likeliest."""
+        for token_id, entry in zip(sequence.token_ids, sequence.logprobs, strict=True):
+            ranked = {token_id: (entry.logprob, entry.rank)}
+            for rank, (top_id, logprob) in enumerate(zip(entry.top_token_ids, entry.top_logprobs, strict=True), 1):
+                ranked.setdefault(top_id, (logprob, rank))
+            yield {i: Logprob(logprob, rank, self._token_text(i)) for i, (logprob, rank) in ranked.items()}
+
+    def _token_text(self, token_id: int) -> str | None:
+        return None if self._decoder is None else self._decoder.decode([token_id], skip_special_tokens=False)
+
+
+def _take(sequence: _Sequence, update: RequestUpdate, time_s: float) -> None:
+    """Add one update to what is known of its sequence."""
+    group = sequence.group
+    sequence.last = update
+    sequence.logprobs.extend(update.logprobs)
+    if update.finish_reason is None:
+        sequence.token_ids.extend(update.new_token_ids)
+        if sequence.detokenizer is not None:
+            sequence.detokenizer.feed(update.new_token_ids)
+            text = sequence.detokenizer.text
+            sequence.text = text[: len(text) - _num_held_back(sequence, text)]
+    else:
+        assert update.output_token_ids is not None
+        sequence.token_ids = update.output_token_ids.tolist()
+    if sequence.token_ids and group.first_token_s is None and sequence.request.stream:
+        group.first_token_s = time_s
+    if group.is_finished:
+        group.finished_s = time_s
+
+
+def _num_held_back(sequence: _Sequence, text: str) -> int:
+    params = sequence.request.sampling_params
+    return 0 if params.include_stop_str_in_output else held_back(text, params.stop or ())
+
+
+def _has_text(sequence: _Sequence) -> bool:
+    return sequence.request.sampling_params.detokenize
+
+
+def _stop_reason(update: RequestUpdate | None) -> int | str | None:
+    if update is None:
+        return None
+    return update.stop_token_id if update.stop_match is None else update.stop_match.stop

@@ -1,0 +1,125 @@
+"""The model's tokenizer: loading it, text to token ids, chat messages to text.
+
+The tokenizer's Rust backend is used directly: unlike transformers' wrapper it may be called from several threads at
+once, and in batches. Called on callers' threads only.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pagednb.engine.detokenizer import TextDecoder
+from pagednb.errors import ModelLoadError, OptionError, PromptError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from pagednb.config import EngineConfig
+
+
+class TextCodec:
+    """Encodes and decodes with one tokenizer, ``tokenizer`` (transformers' object)."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self.decoder = TextDecoder(tokenizer.backend_tokenizer)
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
+
+    def encode(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[np.ndarray]:
+        """Return the token ids, int32, of each text.
+
+        Special tokens are added where the tokenizer adds them; a text that begins with the BOS token, as rendered chat
+        templates do, does not get a second one.
+
+        Raises:
+            PromptError: a text that is not valid Unicode.
+        """
+        bos = self.tokenizer.bos_token
+        has_bos = [bool(bos) and text.startswith(bos) for text in texts]
+        ids: list[np.ndarray] = [np.empty(0, np.int32)] * len(texts)
+        for adds in (True, False):
+            chosen = [i for i, has in enumerate(has_bos) if (add_special_tokens and not has) is adds]
+            for i, token_ids in zip(chosen, self._encode([texts[i] for i in chosen], adds), strict=True):
+                ids[i] = token_ids
+        return ids
+
+    def _encode(self, texts: list[str], add_special_tokens: bool) -> list[np.ndarray]:
+        if not texts:
+            return []
+        try:
+            encodings = self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+        except (TypeError, UnicodeEncodeError) as error:
+            raise PromptError(
+                "A prompt is not valid Unicode (it holds a lone surrogate).",
+                hint="Clean it with text.encode('utf-8', 'replace').decode().",
+            ) from error
+        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model was made for chat messages."""
+        return bool(self.tokenizer.chat_template)
+
+    def render_chat(
+        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True, **template_kwargs: Any
+    ) -> str:
+        """Lay messages out as the model's chat template wants them.
+
+        Raises:
+            OptionError: the model has no chat template.
+            PromptError: malformed messages, or messages that the template refuses.
+        """
+        import jinja2
+
+        if not self.has_chat_template:
+            raise OptionError("This model has no chat template.", hint="Give it plain prompts, or load a chat model.")
+        check_messages(messages)
+        try:
+            text = self.tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **template_kwargs
+            )
+        except jinja2.TemplateError as error:
+            raise PromptError(f"The model's chat template refuses these messages: {error}.") from error
+        assert isinstance(text, str)
+        return text
+
+
+def check_messages(messages: Any) -> None:
+    """Raise PromptError unless ``messages`` is a list of dicts with a role."""
+    is_list = isinstance(messages, Sequence) and not isinstance(messages, str) and len(messages) > 0
+    if not is_list or not all(isinstance(m, Mapping) and isinstance(m.get("role"), str) for m in messages):
+        raise PromptError(
+            "Chat messages are malformed.", hint='Give a list like [{"role": "user", "content": "Hello"}].'
+        )
+
+
+def load_text_codec(config: EngineConfig, folder: pathlib.Path) -> TextCodec | None:
+    """Load the tokenizer from ``config.tokenizer`` or else the model's folder; None under ``skip_tokenizer_init``.
+
+    Raises:
+        ModelLoadError: there is none, it is broken, or it has no fast implementation.
+    """
+    if config.skip_tokenizer_init:
+        return None
+    from transformers import AutoTokenizer
+
+    source = folder if config.tokenizer is None else config.tokenizer
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelLoadError(
+            f"The tokenizer in {str(source)!r} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            hint="Name another with tokenizer=, or give token ids with skip_tokenizer_init=True.",
+        ) from error
+    if not tokenizer.is_fast:
+        raise ModelLoadError(
+            f"The tokenizer in {str(source)!r} has no fast implementation.",
+            hint="Save one with tokenizer.json, and name it with tokenizer=.",
+        )
+    return TextCodec(tokenizer)

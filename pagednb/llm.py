@@ -1,0 +1,130 @@
+"""``LLM``: vLLM's offline class, on the engine of this process.
+
+``pagednb.load`` keeps one of these for the kernel; scripts may make their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from pagednb import envs
+from pagednb.config import EngineConfig
+from pagednb.engine.llm_engine import LLMEngine
+from pagednb.engine.progress import load_bar, prompt_bar
+from pagednb.errors import PromptError
+from pagednb.outputs import RequestOutput
+from pagednb.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from pagednb.engine.input_processor import Prompt
+    from pagednb.engine.metrics import EngineStatus
+
+Message = Mapping[str, Any]
+
+
+class LLM:
+    """A model with an engine of its own. Takes every option of ``EngineConfig``.
+
+    With ``skip_tokenizer_init=True`` prompts are token ids and texts of outputs stay empty. The engine ends with
+    ``shutdown``, at the end of a ``with`` block, or when the object is forgotten.
+
+    Raises:
+        PagednbError: what is wrong with the options, the model or the memory; nothing stays behind.
+    """
+
+    def __init__(self, model: str | os.PathLike[str] | None = None, **options: Any) -> None:
+        config = EngineConfig.from_options({"model": model, **options})
+        with load_bar(is_shown=envs.show_progress()) as progress:
+            self.engine = LLMEngine(config, progress=progress)
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        use_tqdm: bool = True,
+    ) -> list[RequestOutput]:
+        """Return one output per prompt, in order.
+
+        A prompt is text, a list of token ids, or ``{"prompt": text}`` or ``{"prompt_token_ids": ids}``; one alone or a
+        list of them. Without ``sampling_params`` the model's own defaults hold. An output that reaches
+        ``max_model_len`` ends there with finish reason "length".
+
+        Raises:
+            PagednbError: a prompt or parameter that cannot be run; nothing runs then.
+        """
+        prompt_list = _as_list(prompts)
+        params = self.get_default_sampling_params() if sampling_params is None else sampling_params
+        with prompt_bar(len(prompt_list), is_shown=use_tqdm and envs.show_progress()) as progress:
+            return self.engine.generate(prompt_list, params, progress=progress)
+
+    def chat(
+        self,
+        messages: Sequence[Message] | Sequence[Sequence[Message]],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        use_tqdm: bool = True,
+        *,
+        add_generation_prompt: bool = True,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[RequestOutput]:
+        """Answer a conversation, or each of a list of conversations; messages are OpenAI's dicts.
+
+        ``chat_template_kwargs`` are switches of the model's own template.
+
+        Raises:
+            PagednbError: as ``generate``; also when the model has no chat template.
+        """
+        conversations = messages if messages and not isinstance(messages[0], Mapping) else [messages]
+        kwargs = {"add_generation_prompt": add_generation_prompt, **(chat_template_kwargs or {})}
+        prompts = [self.engine.chat_prompt(conversation, **kwargs) for conversation in conversations]  # type: ignore[arg-type]
+        return self.generate(prompts, sampling_params, use_tqdm)
+
+    def get_tokenizer(self) -> Any:
+        """Return transformers' tokenizer of the model."""
+        return self.engine.tokenizer
+
+    def get_default_sampling_params(self) -> SamplingParams:
+        """Return vLLM's defaults with what the model's generation config recommends."""
+        return self.engine.default_sampling_params()
+
+    def status(self) -> EngineStatus:
+        """Return what the engine is doing, as a table."""
+        return self.engine.status()
+
+    def reset_prefix_cache(self) -> None:
+        """Forget all cached prefixes that no running request uses."""
+        self.engine.reset_prefix_cache()
+
+    def shutdown(self) -> None:
+        """End the engine and give its memory back. Safe to call twice."""
+        self.engine.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+    def __repr__(self) -> str:
+        resolved = self.engine.resolved
+        return f"LLM({resolved.name!r}, dtype={resolved.dtype!r}, device={resolved.device!r})"
+
+
+def _as_list(prompts: Any) -> list[Any]:
+    """Return prompts as a list: one prompt alone may be text, a dict, or token ids."""
+    if isinstance(prompts, str | Mapping):
+        return [prompts]
+    try:
+        prompt_list = list(prompts)
+    except TypeError:
+        raise PromptError(
+            f"Prompts of type {type(prompts).__name__} are not valid.", hint="Give a text, or a list of prompts."
+        ) from None
+    if prompt_list and all(isinstance(item, Integral) for item in prompt_list):
+        return [prompt_list]
+    return prompt_list

@@ -1,0 +1,97 @@
+"""The one engine of this process: what ``pagednb.load`` loaded, for magics, frames and everything else.
+
+``_RUNTIME`` is the only module-level mutable of the package.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pagednb.config import EngineConfig
+from pagednb.errors import EngineNotLoadedError, OptionError
+
+if TYPE_CHECKING:
+    from pagednb.engine.llm_engine import LLMEngine
+    from pagednb.engine.metrics import EngineStatus, NotLoadedStatus
+    from pagednb.llm import LLM
+
+
+class _Runtime:
+    """Holds the loaded ``LLM``. Loading and unloading exclude each other; looking never waits."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.llm: LLM | None = None
+
+
+_RUNTIME = _Runtime()
+
+
+def load(model: str | os.PathLike[str] | None = None, *, replace: bool = False, **options: Any) -> LLM:
+    """Load a model for this process and return it; without ``model``, the embedded demonstration model.
+
+    Takes every option of ``LLM``. The same call again does nothing but return what is loaded. With ``replace`` a
+    different engine is unloaded first.
+
+    Raises:
+        OptionError: an unknown option, or another engine is loaded (says what differs).
+        PagednbError: what is wrong with the model or the memory; nothing stays behind.
+    """
+    config = EngineConfig.from_options({"model": model, **options})
+    with _RUNTIME.lock:
+        current = _RUNTIME.llm
+        if current is not None and not current.engine.is_over:
+            difference = current.engine.config.difference(config)
+            if not difference:
+                return current
+            if not replace:
+                raise _already_loaded(difference)
+        unload()
+        from pagednb.llm import LLM
+
+        _RUNTIME.llm = LLM(model, **options)
+        return _RUNTIME.llm
+
+
+def unload() -> None:
+    """Stop the engine and give its memory back. Does nothing when none is loaded."""
+    with _RUNTIME.lock:
+        llm, _RUNTIME.llm = _RUNTIME.llm, None
+        if llm is not None:
+            llm.shutdown()
+
+
+def status() -> EngineStatus | NotLoadedStatus:
+    """Return what the engine is doing, as a table; or that none is loaded."""
+    from pagednb.engine.metrics import NotLoadedStatus
+
+    llm = _RUNTIME.llm
+    return NotLoadedStatus() if llm is None else llm.status()
+
+
+def get_engine() -> LLMEngine:
+    """Return the loaded engine.
+
+    Raises:
+        EngineNotLoadedError: there is none.
+    """
+    llm = _RUNTIME.llm
+    if llm is None:
+        raise EngineNotLoadedError("No model is loaded.", hint="Call pagednb.load() or %llm load first.")
+    return llm.engine
+
+
+def is_loaded() -> bool:
+    """Whether ``load`` was called and ``unload`` was not."""
+    return _RUNTIME.llm is not None
+
+
+def _already_loaded(difference: Mapping[str, tuple[Any, Any]]) -> OptionError:
+    differing = ", ".join(f"{name}={old!r} (asked: {new!r})" for name, (old, new) in difference.items())
+    return OptionError(
+        f"Another engine is loaded: it has {differing}.",
+        hint="Call pagednb.unload() first, or pass replace=True.",
+    )
