@@ -1,6 +1,7 @@
 """pagednb: a language-model engine that lives inside a notebook kernel.
 
 Importing it does nothing: each name below is imported at its first use, torch with the first model that is loaded.
+``load`` alone stands here: it ties the engine to the pandas accessor, which know nothing of each other.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
+
     from IPython.core.interactiveshell import InteractiveShell
 
     from pagednb.dataframe.accessor import frame
     from pagednb.llm import LLM
-    from pagednb.runtime import load, status, unload
+    from pagednb.runtime import status, unload
     from pagednb.sampling_params import SamplingParams
 
 __version__ = "0.1.0"
@@ -23,10 +26,27 @@ _NAME_TO_MODULE = {
     "LLM": "pagednb.llm",
     "SamplingParams": "pagednb.sampling_params",
     "frame": "pagednb.dataframe.accessor",
-    "load": "pagednb.runtime",
     "status": "pagednb.runtime",
     "unload": "pagednb.runtime",
 }
+
+
+def load(model: str | os.PathLike[str] | None = None, *, replace: bool = False, **options: Any) -> LLM:
+    """Load a model for this process, give every frame and series its ``llm`` verbs, and return the ``LLM``.
+
+    Without ``model``, the embedded demonstration model. Takes every option of ``LLM``. The same call again does nothing
+    but return what is loaded. With ``replace`` a different engine is unloaded first.
+
+    Raises:
+        OptionError: an unknown option, or another engine is loaded (says what differs).
+        PagednbError: what is wrong with the model or the memory; nothing stays behind.
+    """
+    from pagednb import runtime
+    from pagednb.dataframe import accessor
+
+    llm = runtime.load(model, replace=replace, **options)
+    accessor.register()
+    return llm
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ class RunFigures:
         computed: prompts sent to the engine.
         duplicates: rows that took the result of an identical prompt.
         failed: rows without a result, for whatever reason but NA.
-        cut_at_max_tokens: rows whose text ended because ``max_tokens`` was reached.
+        cut_at_max_tokens: finished prompts whose text ended because ``max_tokens`` was reached.
         submitted_tokens: prompt tokens sent.
         prompt_tokens, cached_tokens, output_tokens: of finished prompts; cached ones were not computed again.
         finished: computed prompts that have their result.

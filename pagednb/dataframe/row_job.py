@@ -135,7 +135,7 @@ class _RowJob:
             self._settle(position, self.texts[first], self.errors.get(first))
         return True
 
-    def _submit(self, call: Call, rows: list[tuple[int, str]]) -> None:
+    def _submit(self, call: Call[int], rows: list[tuple[int, str]]) -> None:
         rendered = []
         for position, text in rows:
             try:
@@ -144,7 +144,10 @@ class _RowJob:
                 self._fail(position, error.message)
         if not rendered:
             return
-        for (position, _), token_ids in zip(rendered, self._engine.encode([text for _, text in rendered]), strict=True):
+        # a chat template writes its special tokens itself
+        texts = [text for _, text in rendered]
+        encoded = self._engine.encode(texts, add_special_tokens=not self._engine.has_chat_template)
+        for (position, _), token_ids in zip(rendered, encoded, strict=True):
             try:
                 call.submit(position, token_ids, self._params)
             except (ContextLengthError, PromptError) as error:
@@ -161,13 +164,13 @@ class _RowJob:
             messages.insert(0, {"role": "system", "content": self._system})
         return self._engine.render_chat(messages)
 
-    def _collect(self, call: Call, timeout_s: float) -> None:
+    def _collect(self, call: Call[int], timeout_s: float) -> None:
         for position, output in call.poll(timeout_s):
             self._figures.count_finished(output)
             self._settle_output(position, output)
         self._tell()
 
-    def _collect_until(self, call: Call, num_pending: int) -> None:
+    def _collect_until(self, call: Call[int], num_pending: int) -> None:
         while call.num_pending > num_pending:
             self._collect(call, POLL_S)
 

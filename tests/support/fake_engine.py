@@ -49,7 +49,8 @@ class FakeEngine:
         self.on_poll: Callable[[], None] = lambda: None
         self._random = random.Random(seed)
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def encode(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[np.ndarray]:
+        assert add_special_tokens is not self.has_chat_template
         return [np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32) for text in texts]
 
     def render_chat(self, messages: Sequence[dict[str, str]]) -> str:

@@ -1,0 +1,94 @@
+"""A frame through a real engine: the texts are transformers' own, whatever shares the batch."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+import torch
+import transformers
+from support.tiny_models import tiny_hf_model, tiny_model
+
+import pagednb
+from pagednb.dataframe import accessor
+from pagednb.errors import EngineNotLoadedError, OptionError, RowErrorsWarning
+
+MAX_TOKENS = 6
+MAX_MODEL_LEN = 200
+TEXTS = ["where is my order?", "the fox jumps", None, "was it late again", "the fox jumps", "lazy " * 300, "", "dog!"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tiny_model("llama3.2", tmp_path_factory.mktemp("model"), tokenizer=True)
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: pathlib.Path) -> Iterator[None]:
+    pagednb.load(folder, device="cpu", dtype="float32", max_model_len=MAX_MODEL_LEN, max_num_seqs=3)
+    yield
+    pagednb.unload()
+    accessor.unregister()
+
+
+def reference(folder: pathlib.Path, prompts: list[str]) -> list[str]:
+    model = tiny_hf_model("llama3.2")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    texts = []
+    for prompt in prompts:
+        messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": prompt}]
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        with torch.inference_mode():
+            output = model.generate(**ids, max_new_tokens=MAX_TOKENS, do_sample=False)
+        texts.append(tokenizer.decode(output[0, ids["input_ids"].shape[1] :], skip_special_tokens=True))
+    return texts
+
+
+@pytest.mark.usefixtures("loaded")
+def test_rows_have_the_answers_of_transformers(folder: pathlib.Path) -> None:
+    data = pd.DataFrame({"text": TEXTS}, index=[5, 5, 4, 4, 3, 3, 2, 2])
+    with pytest.warns(RowErrorsWarning, match=r"1 of 8 rows failed; the first is row 5: The prompt has \d+ tokens"):
+        result = data.llm.generate("say: {text}", system="be brief", max_tokens=MAX_TOKENS, progress=False)
+    answered = [0, 1, 3, 4, 6, 7]
+    expected = reference(folder, [f"say: {TEXTS[row]}" for row in answered])
+    assert result["generated"].iloc[answered].tolist() == expected
+    assert result["generated"].isna().tolist() == [False, False, True, False, False, True, False, False]
+    figures = result.attrs["pagednb"]
+    assert (figures["computed"], figures["duplicates"], figures["failed"], figures["missing"]) == (5, 1, 1, 1)
+    assert figures["output_tokens"] <= 5 * MAX_TOKENS
+    assert figures["tokens_per_s"] > 0
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_seed_makes_sampling_repeatable() -> None:
+    texts = pd.Series([f"order {i} is late" for i in range(20)])
+    runs = [texts.llm.generate("{}", temperature=1.5, seed=seed, max_tokens=4, progress=False) for seed in (1, 1, 2)]
+    assert runs[0].tolist() == runs[1].tolist()
+    assert runs[0].tolist() != runs[2].tolist()
+
+
+@pytest.mark.usefixtures("loaded")
+def test_the_engine_stays_clean_after_an_interrupted_run() -> None:
+    seen: list[int] = []
+
+    def interrupt(figures: object) -> None:
+        seen.append(1)
+        raise KeyboardInterrupt
+
+    texts = pd.Series([f"order {i} is late" for i in range(50)])
+    with pytest.raises(KeyboardInterrupt):
+        texts.llm.generate(max_tokens=50, progress=interrupt)
+    assert seen == [1]
+    pagednb.runtime.get_engine().check_integrity()
+    again = texts.llm.generate(max_tokens=3, progress=False)
+    assert again.notna().all()
+
+
+def test_without_an_engine_the_verb_says_how_to_load_one() -> None:
+    assert not pagednb.runtime.is_loaded()
+    with pytest.raises(EngineNotLoadedError, match="load"):
+        pagednb.frame(pd.Series(["a"])).generate()
+    with pytest.raises(OptionError):
+        pagednb.frame("a")
