@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 256
 """Rows encoded at once: large enough for the tokenizer's batch speed, small enough that the engine never waits long."""
+
+CHUNK_CHARS = 1_000_000
+"""A chunk of longer rows ends here: the tokenizer hears no interrupt, so a batch must take well under 0.5 s."""
 
 MIN_PENDING_ROWS = 1024
 POLL_S = 0.1
@@ -98,7 +100,7 @@ class _RowJob:
 
     def run(self, prompts: Iterator[Prompt]) -> None:
         with self._engine.open_call() as call:
-            while chunk := list(itertools.islice(prompts, CHUNK_ROWS)):
+            for chunk in _chunks(prompts):
                 self._submit(call, self._drop_unrunnable(chunk))
                 self._collect(call, 0)
                 self._collect_until(call, self._max_pending - CHUNK_ROWS)
@@ -198,6 +200,19 @@ class _RowJob:
     def _tell(self) -> None:
         self._figures.seconds = time.perf_counter() - self._start_s
         self._watch(self._figures)
+
+
+def _chunks(prompts: Iterator[Prompt]) -> Iterator[list[Prompt]]:
+    chunk: list[Prompt] = []
+    num_chars = 0
+    for prompt in prompts:
+        chunk.append(prompt)
+        num_chars += len(prompt[1]) if isinstance(prompt[1], str) else 0
+        if len(chunk) == CHUNK_ROWS or num_chars >= CHUNK_CHARS:
+            yield chunk
+            chunk, num_chars = [], 0
+    if chunk:
+        yield chunk
 
 
 def _utf8(text: str) -> bytes | None:

@@ -116,6 +116,14 @@ def test_a_million_rows_start_after_one_chunk_and_never_pile_up() -> None:
     assert engine.calls[0].is_open is False
 
 
+def test_long_rows_are_encoded_in_small_batches() -> None:
+    engine = FakeEngine()
+    texts = [f"{row}" * 150_000 for row in range(10, 30)]
+    outcome = run_rows(engine, rows(*texts), GREEDY, num_rows=len(texts))
+    assert len(outcome.errors) == len(texts)
+    assert engine.encoded_chars == [1_200_000] * 5
+
+
 def test_an_interrupt_says_how_far_it_came_and_closes_the_call() -> None:
     engine = FakeEngine()
     num_polls = itertools.count()

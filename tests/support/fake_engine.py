@@ -45,12 +45,14 @@ class FakeEngine:
         )
         self.answer = answer
         self.calls: list[FakeCall] = []
+        self.encoded_chars: list[int] = []
         self.on_submit: Callable[[], None] = lambda: None
         self.on_poll: Callable[[], None] = lambda: None
         self._random = random.Random(seed)
 
     def encode(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[np.ndarray]:
         assert add_special_tokens is not self.has_chat_template
+        self.encoded_chars.append(sum(map(len, texts)))
         return [np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32) for text in texts]
 
     def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
