@@ -52,7 +52,7 @@ class Stream:
         shell.shell.display_pub.publish = record
         try:
             self.result = stream_to_display(self, clock=self.clock)
-        except BaseException as error:
+        except (KeyboardInterrupt, RuntimeError) as error:
             self.result = error
         return messages
 

@@ -1,4 +1,4 @@
-"""%generate, %%generate and %llm in a real shell: what reaches the engine, what comes back, what a mistake looks like."""
+"""%generate, %%generate and %llm in a real shell: what reaches the engine, what comes back, how a mistake looks."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_model_without_chat_template_gets_the_text_as_it_is(shell: RaisingShel
     engine.has_chat_template = False
     shell.run("%%generate\nOnce upon a time")
     assert engine.asked[0][0] == "Once upon a time"
-    with pytest.raises(UsageError, match="no chat template, so --system has no place. Write it into the prompt."):
+    with pytest.raises(UsageError, match="no chat template, so --system has no place"):
         shell.run("%%generate --system brief\nOnce")
 
 
