@@ -1,0 +1,120 @@
+"""A real notebook kernel in a process of its own, driven as a front end drives it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+TIMEOUT_S = 120.0
+Message = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Executed:
+    """A cell that ran: its reply, and everything that was published until it was idle, whosever it was."""
+
+    msg_id: str
+    reply: Message
+    published: list[Message]
+
+    @property
+    def stdout(self) -> str:
+        return "".join(message["content"]["text"] for message in self.of_type("stream"))
+
+    @property
+    def display_data(self) -> list[Message]:
+        return self.of_type("display_data", "update_display_data")
+
+    def of_type(self, *kinds: str) -> list[Message]:
+        return [message for message in self.published if message["msg_type"] in kinds]
+
+
+class RealKernel:
+    """Runs cells in a started kernel."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self._manager = manager
+        self._client = client
+
+    def run(self, code: str) -> Executed:
+        """Run a cell to its end; it must succeed."""
+        executed = self.finish(self.start(code))
+        reply = executed.reply
+        assert reply["status"] == "ok", "\n".join(reply.get("traceback", [str(reply)]))
+        return executed
+
+    def start(self, code: str) -> str:
+        """Send a cell and return its message id."""
+        return self._client.execute(code, store_history=False)
+
+    def wait_for(self, msg_id: str, kind: str) -> Message:
+        """Return the first message of this kind that the cell publishes."""
+        while True:
+            message = self._client.get_iopub_msg(timeout=TIMEOUT_S)
+            if message["parent_header"].get("msg_id") == msg_id and message["msg_type"] == kind:
+                return message
+            assert not is_idle(message, msg_id), f"the cell ended without {kind}"
+
+    def interrupt(self) -> None:
+        self._manager.interrupt_kernel()
+
+    def reply_to(self, msg_id: str) -> Message:
+        """Wait for the cell's reply."""
+        while True:
+            message = self._client.get_shell_msg(timeout=TIMEOUT_S)
+            if message["parent_header"].get("msg_id") == msg_id:
+                return message["content"]
+
+    def finish(self, msg_id: str) -> Executed:
+        """Wait for the cell's reply and for all that it publishes."""
+        reply = self.reply_to(msg_id)
+        return Executed(msg_id, reply, self.drain(msg_id))
+
+    def drain(self, msg_id: str) -> list[Message]:
+        """Return what is published until the cell is idle."""
+        published = []
+        while True:
+            message = self._client.get_iopub_msg(timeout=TIMEOUT_S)
+            published.append(message)
+            if is_idle(message, msg_id):
+                return published
+
+    def published_within(self, seconds: float) -> list[Message]:
+        """Return what is published in the next seconds, though no cell runs."""
+        deadline_s = time.monotonic() + seconds
+        published = []
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            if self._client.iopub_channel.socket.poll(1000 * left_s):
+                published.append(self._client.get_iopub_msg(timeout=1))
+        return published
+
+
+def is_idle(message: Message, msg_id: str) -> bool:
+    """Whether the message says that the cell is over."""
+    return (
+        message["msg_type"] == "status"
+        and message["content"]["execution_state"] == "idle"
+        and message["parent_header"].get("msg_id") == msg_id
+    )
+
+
+@contextlib.contextmanager
+def real_kernel() -> Iterator[RealKernel]:
+    """Start a kernel on this very interpreter, whatever kernels are installed, and end it afterwards."""
+    manager = KernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    manager.start_kernel(extra_arguments=["--InteractiveShell.colors=nocolor"])
+    client = manager.blocking_client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=TIMEOUT_S)
+        yield RealKernel(manager, client)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
