@@ -81,9 +81,9 @@ def test_a_ragged_batch_equals_transformers(reference_of, architecture):
     reference = reference_of(architecture)
     engine = CoreEngine(reference.folder, max_model_len=MAX_MODEL_LEN)
     assert engine.tokens(reference.prompts, GREEDY) == reference.outputs
-    hits_before = engine.scheduler.stats().prefix_hit_tokens
+    hits_before = engine.scheduler.stats().num_prefix_tokens_hit
     assert engine.tokens(reference.prompts, GREEDY) == reference.outputs, "from the prefix cache"
-    assert engine.scheduler.stats().prefix_hit_tokens > hits_before
+    assert engine.scheduler.stats().num_prefix_tokens_hit > hits_before
     engine.scheduler.reset_prefix_cache()
     for index, prompt in enumerate(reference.prompts):
         assert engine.tokens([prompt], GREEDY[:1]) == reference.outputs[index : index + 1], "alone"
@@ -96,7 +96,7 @@ def test_disturbances_change_no_token(reference_of, architecture, disturbance):
     reference = reference_of(architecture)
     engine = CoreEngine(reference.folder, max_model_len=MAX_MODEL_LEN, **DISTURBANCES[disturbance])
     assert engine.tokens(reference.prompts, GREEDY) == reference.outputs
-    assert (engine.scheduler.stats().preemptions > 0) == ("preemption" in disturbance)
+    assert (engine.scheduler.stats().num_preemptions > 0) == ("preemption" in disturbance)
     engine.shutdown()
 
 
@@ -120,7 +120,7 @@ def test_disturbances_change_no_sampled_token(reference_of, disturbance):
     disturbed = CoreEngine(reference.folder, max_model_len=MAX_MODEL_LEN, **DISTURBANCES[disturbance])
     alone = [calm.tokens([prompt], [params])[0] for prompt, params in zip(reference.prompts, MIXED, strict=True)]
     assert disturbed.tokens(reference.prompts, MIXED) == alone
-    assert (disturbed.scheduler.stats().preemptions > 0) == ("preemption" in disturbance)
+    assert (disturbed.scheduler.stats().num_preemptions > 0) == ("preemption" in disturbance)
     calm.shutdown()
     disturbed.shutdown()
 
