@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pagednb.sampling.row_table import RowSlots
+from pagednb.sampling.row_features import RowSlots
 from pagednb.sampling.transfer import to_device
 from pagednb.scheduler.output import Admission
 

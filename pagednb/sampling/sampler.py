@@ -17,7 +17,7 @@ from pagednb.kernels.kernel_set import KernelSet
 from pagednb.sampling.logits_processors import TokenBiases
 from pagednb.sampling.logprobs import LogprobTensors, RawLogits, concatenate
 from pagednb.sampling.penalties import Penalties
-from pagednb.sampling.row_table import RowValues
+from pagednb.sampling.row_features import RowValues
 from pagednb.scheduler.output import Admission
 
 LOGITS_CHUNK_BYTES = 512 * 2**20

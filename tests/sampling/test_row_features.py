@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pagednb.sampling.row_table import RowSlots, RowValues
+from pagednb.sampling.row_features import RowSlots, RowValues
 from pagednb.sampling.transfer import to_device, to_host
 
 NUM_ROWS = 9
