@@ -79,10 +79,10 @@ class TokenLogprobs:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StopMatch:
-    """A stop string that ended a sequence: the first ``text_end`` characters of the ``num_tokens`` tokens are kept."""
+    """A stop string that ended a sequence after ``num_tokens`` tokens; ``text`` is what remains of their text."""
 
     stop: str
-    text_end: int
+    text: str
     num_tokens: int
 
 

@@ -110,7 +110,10 @@ class InputProcessor:
                 )
 
     def _resolve_max_tokens(self, num_prompt_tokens: int, wish: int | None) -> int:
-        """Bound by ``max_model_len``, as in vLLM: such an output ends with finish reason "length"."""
+        """Bound by ``max_model_len``, as in vLLM: an output that meets it has finish reason "length".
+
+        The cache bounds only "as many as fit"; a stated number that it cannot hold is refused.
+        """
         geometry = self._geometry
         room = geometry.max_model_len - num_prompt_tokens
         if num_prompt_tokens == 0:
@@ -121,10 +124,15 @@ class InputProcessor:
                 f"{geometry.max_model_len - 1} leave room for an answer.",
                 hint="Shorten it, or load the engine with a larger max_model_len.",
             )
-        if wish is None:
-            # "as many as fit" is also what the cache holds; never less than one, which the check below refuses
-            return max(1, min(room, geometry.num_usable_tokens - num_prompt_tokens))
-        return min(wish, room)
+        room_in_cache = geometry.num_usable_tokens - num_prompt_tokens
+        max_tokens = min(room, max(1, room_in_cache)) if wish is None else min(room, wish)
+        if max_tokens > room_in_cache:
+            raise ContextLengthError(
+                f"The prompt has {num_prompt_tokens} tokens and asks for {max_tokens} more; the KV cache holds "
+                f"{geometry.num_usable_tokens} in all.",
+                hint="Shorten it, lower max_tokens, or load the engine with more memory for the cache.",
+            )
+        return max_tokens
 
 
 def _split(prompt: Prompt) -> tuple[str | None, np.ndarray | None]:

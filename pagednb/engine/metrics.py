@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pagednb.engine.core import EngineCore
+    from pagednb.models.resolve import ResolvedModel
+    from pagednb.scheduler.stats import SchedulerStats
 
 RATE_WINDOW_S = 10.0
 _SAMPLE_S = 0.25
@@ -65,10 +67,7 @@ class EngineStatus:
     Attributes:
         tokens_in, tokens_out: prompt tokens computed and tokens generated since loading.
         tokens_in_per_s, tokens_out_per_s: over the last ten seconds.
-        prefix_cache_hit_rate: prompt tokens that the prefix cache answered, among those looked up.
-        num_blocks, num_used_blocks: of the KV cache; blocks that only the prefix cache keeps count as free.
-        waste: slots of the used blocks that hold no token, as a fraction.
-        num_preemptions: since loading.
+        scheduler: requests, KV blocks, prefix cache and preemptions.
     """
 
     model: str
@@ -76,21 +75,42 @@ class EngineStatus:
     dtype: str
     max_model_len: int
     uptime_s: float
-    num_waiting: int
-    num_running: int
     num_finished: int
     tokens_in: int
     tokens_out: int
     tokens_in_per_s: float
     tokens_out_per_s: float
-    prefix_cache_hit_rate: float
-    num_blocks: int
-    num_used_blocks: int
-    waste: float
-    num_preemptions: int
+    scheduler: SchedulerStats
     memory: MemoryUse
 
     is_loaded = True
+
+    @classmethod
+    def of(
+        cls,
+        core: EngineCore,
+        counters: EngineCounters,
+        *,
+        resolved: ResolvedModel,
+        max_model_len: int,
+        memory: MemoryUse,
+    ) -> EngineStatus:
+        """Take the figures together; on the engine thread, between two steps."""
+        in_per_s, out_per_s = counters.tokens_per_s()
+        return cls(
+            model=resolved.name,
+            device=resolved.device,
+            dtype=resolved.dtype,
+            max_model_len=max_model_len,
+            uptime_s=time.perf_counter() - counters.start_s,
+            num_finished=counters.num_finished,
+            tokens_in=core.num_prefill_tokens,
+            tokens_out=core.num_sampled_tokens,
+            tokens_in_per_s=in_per_s,
+            tokens_out_per_s=out_per_s,
+            scheduler=core.scheduler.stats(),
+            memory=memory,
+        )
 
     def __repr__(self) -> str:
         rows = list(self._rows())
@@ -102,15 +122,19 @@ class EngineStatus:
         return f"<table class='pagednb-status' style='text-align:left'>{''.join(cells)}</table>"
 
     def _rows(self) -> Iterator[tuple[str, str]]:
-        memory = self.memory
+        memory, scheduler = self.memory, self.scheduler
         yield "model", f"{self.model} ({self.dtype}, {self.device}, max_model_len {self.max_model_len:,})"
         yield "uptime", f"{self.uptime_s:,.0f} s"
-        yield "requests", f"{self.num_running} running, {self.num_waiting} waiting, {self.num_finished} finished"
+        yield (
+            "requests",
+            f"{scheduler.num_running} running, {scheduler.num_waiting} waiting, {self.num_finished} finished",
+        )
         yield "tokens", f"{self.tokens_in:,} in, {self.tokens_out:,} out"
         yield f"last {RATE_WINDOW_S:.0f} s", f"{self.tokens_in_per_s:,.0f} tok/s in, {self.tokens_out_per_s:,.0f} out"
-        yield "KV blocks", f"{self.num_used_blocks:,} of {self.num_blocks:,} used, {self.waste:.1%} of them wasted"
-        yield "prefix cache", f"{self.prefix_cache_hit_rate:.1%} hits"
-        yield "preemptions", f"{self.num_preemptions:,}"
+        yield "KV blocks", f"{scheduler.num_used_blocks:,} of {scheduler.num_blocks:,} used"
+        yield "KV waste", f"{scheduler.mean_waste:.1%} of the used slots held no token since loading"
+        yield "prefix cache", f"{scheduler.prefix_hit_rate:.1%} of prompt tokens found"
+        yield "preemptions", f"{scheduler.num_preemptions:,}"
         yield (
             "memory",
             f"weights {_gib(memory.weight_bytes)}, KV cache {_gib(memory.kv_cache_bytes)}, "

@@ -97,7 +97,7 @@ class OutputProcessor:
     def process(self, letters: Iterable[News]) -> list[tuple[Hashable, RequestOutput]]:
         """Return the outputs that became complete and, of streams, those that grew; each prompt at most once."""
         grown, finished = self._take_updates(letters)
-        self._decode(finished)
+        self._write_texts(finished)
         outputs: list[tuple[Hashable, RequestOutput]] = []
         for group in grown:
             is_finished = group.is_finished
@@ -124,17 +124,24 @@ class OutputProcessor:
                     finished.append(sequence)
         return list(grown), finished
 
-    def _decode(self, sequences: list[_Sequence]) -> None:
-        """Write the final texts of finished sequences."""
-        for skip in (True, False):
-            chosen = [s for s in sequences if s.request.sampling_params.skip_special_tokens is skip and _has_text(s)]
-            if not chosen or self._decoder is None:
-                continue
-            texts = self._decoder.decode_batch([s.shown_token_ids for s in chosen], skip_special_tokens=skip)
-            for sequence, text in zip(chosen, texts, strict=True):
-                assert sequence.last is not None
-                match = sequence.last.stop_match
-                sequence.text = text if match is None else text[: match.text_end]
+    def _write_texts(self, sequences: list[_Sequence]) -> None:
+        """Write the final texts of finished sequences, those that no one has made yet in one batch."""
+        to_decode: dict[bool, list[_Sequence]] = {True: [], False: []}
+        for sequence in sequences:
+            params = sequence.request.sampling_params
+            assert sequence.last is not None
+            if sequence.last.stop_match is not None:
+                sequence.text = sequence.last.stop_match.text
+            elif sequence.detokenizer is not None:
+                sequence.detokenizer.flush()
+                sequence.text = sequence.detokenizer.text
+            elif params.detokenize:
+                to_decode[params.skip_special_tokens].append(sequence)
+        for skip, chosen in to_decode.items():
+            if chosen and self._decoder is not None:
+                texts = self._decoder.decode_batch([s.shown_token_ids for s in chosen], skip_special_tokens=skip)
+                for sequence, text in zip(chosen, texts, strict=True):
+                    sequence.text = text
 
     def _output(self, group: _Group, is_finished: bool) -> RequestOutput:
         first = group.sequences[0]
@@ -178,17 +185,18 @@ class OutputProcessor:
 def _take(sequence: _Sequence, update: RequestUpdate, time_s: float) -> None:
     """Add one update to what is known of its sequence."""
     group = sequence.group
+    num_before = len(sequence.token_ids)
     sequence.last = update
     sequence.logprobs.extend(update.logprobs)
     if update.finish_reason is None:
         sequence.token_ids.extend(update.new_token_ids)
-        if sequence.detokenizer is not None:
-            sequence.detokenizer.feed(update.new_token_ids)
-            text = sequence.detokenizer.text
-            sequence.text = text[: len(text) - _num_held_back(sequence, text)]
     else:
         assert update.output_token_ids is not None
         sequence.token_ids = update.output_token_ids.tolist()
+    if sequence.detokenizer is not None:
+        sequence.detokenizer.feed(sequence.shown_token_ids[num_before:])
+        text = sequence.detokenizer.text
+        sequence.text = text[: len(text) - _num_held_back(sequence, text)]
     if sequence.token_ids and group.first_token_s is None and sequence.request.stream:
         group.first_token_s = time_s
     if group.is_finished:
@@ -198,10 +206,6 @@ def _take(sequence: _Sequence, update: RequestUpdate, time_s: float) -> None:
 def _num_held_back(sequence: _Sequence, text: str) -> int:
     params = sequence.request.sampling_params
     return 0 if params.include_stop_str_in_output else held_back(text, params.stop or ())
-
-
-def _has_text(sequence: _Sequence) -> bool:
-    return sequence.request.sampling_params.detokenize
 
 
 def _stop_reason(update: RequestUpdate | None) -> int | str | None:

@@ -46,7 +46,8 @@ class StopScanner:
         if not found:
             return None
         start, stop = min(found, key=lambda pair: pair[0])  # the first in the user's order where starts are equal
-        return StopMatch(stop, start + len(stop) if self._is_included else start, self.num_tokens)
+        end = start + len(stop) if self._is_included else start
+        return StopMatch(stop, text[:end], self.num_tokens)
 
 
 def held_back(text: str, stop: Sequence[str]) -> int:
