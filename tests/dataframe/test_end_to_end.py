@@ -12,6 +12,7 @@ import transformers
 from support.tiny_models import tiny_hf_model, tiny_model
 
 import pagednb
+from pagednb import runtime
 from pagednb.dataframe import accessor
 from pagednb.errors import EngineNotLoadedError, OptionError, RowErrorsWarning
 
@@ -44,6 +45,14 @@ def reference(folder: pathlib.Path, prompts: list[str]) -> list[str]:
             output = model.generate(**ids, max_new_tokens=MAX_TOKENS, do_sample=False)
         texts.append(tokenizer.decode(output[0, ids["input_ids"].shape[1] :], skip_special_tokens=True))
     return texts
+
+
+def test_without_an_engine_the_verb_says_how_to_load_one() -> None:
+    assert not runtime.is_loaded()
+    with pytest.raises(EngineNotLoadedError, match="load"):
+        pagednb.frame(pd.Series(["a"])).generate()
+    with pytest.raises(OptionError):
+        pagednb.frame("a")
 
 
 @pytest.mark.usefixtures("loaded")
@@ -81,14 +90,9 @@ def test_the_engine_stays_clean_after_an_interrupted_run() -> None:
     with pytest.raises(KeyboardInterrupt):
         texts.llm.generate(max_tokens=50, progress=interrupt)
     assert seen == [1]
-    pagednb.runtime.get_engine().check_integrity()
+    engine = runtime.get_engine()
+    engine.check_integrity()
+    scheduler = engine.status().scheduler
+    assert (scheduler.num_running, scheduler.num_waiting, scheduler.num_used_blocks) == (0, 0, 0)
     again = texts.llm.generate(max_tokens=3, progress=False)
     assert again.notna().all()
-
-
-def test_without_an_engine_the_verb_says_how_to_load_one() -> None:
-    assert not pagednb.runtime.is_loaded()
-    with pytest.raises(EngineNotLoadedError, match="load"):
-        pagednb.frame(pd.Series(["a"])).generate()
-    with pytest.raises(OptionError):
-        pagednb.frame("a")
