@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import os
 
-    from IPython.core.interactiveshell import InteractiveShell
-
     from pagednb.dataframe.accessor import frame
     from pagednb.llm import LLM
     from pagednb.runtime import status, unload
@@ -59,14 +57,14 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def load_ipython_extension(shell: InteractiveShell) -> None:
+def load_ipython_extension(shell: Any) -> None:
     """``%load_ext pagednb``."""
     from pagednb.notebook.extension import load_ipython_extension as load_extension
 
     load_extension(shell)
 
 
-def unload_ipython_extension(shell: InteractiveShell) -> None:
+def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext pagednb``."""
     from pagednb.notebook.extension import unload_ipython_extension as unload_extension
 
