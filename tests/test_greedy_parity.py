@@ -125,6 +125,26 @@ def test_disturbances_change_no_sampled_token(reference_of, disturbance):
     disturbed.shutdown()
 
 
+@pytest.mark.parametrize("head_start", [0, 3], ids=["with the parent", "after it"])
+@pytest.mark.parametrize("disturbance", ["chunks of 7, launch-ahead", "preemption, no prefix cache, launch-ahead"])
+@pytest.mark.parametrize("num_prompt", [1, 16, 23])
+def test_forks_draw_what_they_would_draw_alone(reference_of, num_prompt, disturbance, head_start):
+    """Forks share their parent's prompt blocks and copy what they write to."""
+    reference = reference_of("llama3.1")
+    prompt = reference.prompts[-1][:num_prompt]
+    params = [dataclasses.replace(MIXED[seed % 4], seed=seed) for seed in range(6)]
+    calm = CoreEngine(reference.folder, max_model_len=MAX_MODEL_LEN)
+    expected = [calm.tokens([prompt], [each])[0] for each in params]
+    forking = CoreEngine(reference.folder, max_model_len=MAX_MODEL_LEN, **DISTURBANCES[disturbance])
+    parent = forking.add(prompt, params[0])
+    for _ in range(head_start):
+        forking.core.step()
+    updates = forking.finish([parent, *(forking.add(prompt, each, parent) for each in params[1:])])
+    assert [update.output_token_ids.tolist() for update in updates] == expected
+    calm.shutdown()
+    forking.shutdown()
+
+
 def test_the_reference_is_worth_comparing_with(reference_of):
     """Outputs that were all alike, or never ended by EOS, would prove little."""
     outputs = [output for architecture in ARCHITECTURES for output in reference_of(architecture).outputs]

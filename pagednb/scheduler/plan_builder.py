@@ -26,6 +26,7 @@ class PlanBuilder:
     prefills: list[PrefillChunk] = dataclasses.field(default_factory=list)
     block_copies: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     growth: list[BlockGrowth] = dataclasses.field(default_factory=list)
+    prefilled_rows: set[int] = dataclasses.field(default_factory=set)
 
     def add_decodes(self, rows: np.ndarray) -> None:
         """Run ``rows``, one token each."""
@@ -35,6 +36,7 @@ class PlanBuilder:
     def add_chunk(self, chunk: PrefillChunk) -> None:
         """Run a prefill chunk."""
         self.prefills.append(chunk)
+        self.prefilled_rows.add(chunk.row)
         self.budget -= len(chunk.token_ids)
 
     def add_growth(self, rows: np.ndarray, columns: np.ndarray, block_ids: np.ndarray) -> None:

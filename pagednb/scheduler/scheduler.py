@@ -211,13 +211,11 @@ class Scheduler:
 
     def _admit(self, plan: PlanBuilder, entry: WaitingRequest) -> bool:
         """Give the queue's first request a row and a first chunk, if its blocks are there."""
-        shared, num_computed = self._find_computed(entry)
+        shared, num_computed = self._find_computed(plan, entry)
         num_free = self._blocks.pool.num_free
         if len(self._rows):
             num_free -= int(HEADROOM * self._blocks.pool.num_usable)
-        is_fork = (
-            num_computed % self._geometry.block_size != 0 or len(shared) * self._geometry.block_size > num_computed
-        )
+        is_fork = num_computed % self._geometry.block_size != 0
         if self._blocks.num_missing(entry.num_tokens, shared) + is_fork > num_free:
             return False
         self._queue.pop()
@@ -232,18 +230,21 @@ class Scheduler:
         self._plan_chunk(plan, row)
         return True
 
-    def _find_computed(self, entry: WaitingRequest) -> tuple[list[int], int]:
+    def _find_computed(self, plan: PlanBuilder, entry: WaitingRequest) -> tuple[list[int], int]:
         """Return blocks that already hold the start of ``entry``, and how many of its tokens they hold.
 
         At least one token is left to compute: its logits are needed.
         """
+        block_size = self._geometry.block_size
         parent = self._fork_source(entry)
         if parent is not None:
-            num_prompt = entry.request.num_prompt_tokens
-            return self._blocks.table(parent)[: self._blocks.blocks_for(num_prompt)].tolist(), num_prompt - 1
+            num_computed = entry.request.num_prompt_tokens - 1
+            if parent in plan.prefilled_rows:
+                # copies come before the pass that writes the last block: share the full ones, compute the rest
+                num_computed -= num_computed % block_size
+            return self._blocks.table(parent)[: self._blocks.blocks_for(num_computed)].tolist(), num_computed
         if not self._config.enable_prefix_caching:
             return [], 0
-        block_size = self._geometry.block_size
         token_ids = entry.token_ids()
         entry.digests = extend_digests(entry.digests, token_ids, block_size=block_size, salt=entry.request.cache_salt)
         shared = self._blocks.pool.cache.match(entry.digests[: (entry.num_tokens - 1) // block_size])

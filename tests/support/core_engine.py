@@ -29,7 +29,10 @@ class CoreEngine:
 
     def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]) -> list[RequestUpdate]:
         """Return each request's last update, which holds its whole output."""
-        ids = [self.add(*pair) for pair in zip(prompts, params, strict=True)]
+        return self.finish([self.add(*pair) for pair in zip(prompts, params, strict=True)])
+
+    def finish(self, ids: Sequence[int]) -> list[RequestUpdate]:
+        """Step until the requests have ended; return their last updates."""
         finished: dict[int, RequestUpdate] = {}
         while len(finished) < len(ids):
             assert self.core.has_work
@@ -43,7 +46,7 @@ class CoreEngine:
         """Return each request's output tokens."""
         return [update.output_token_ids.tolist() for update in self.generate(prompts, params)]
 
-    def add(self, prompt: Sequence[int], params: SamplingParams) -> int:
+    def add(self, prompt: Sequence[int], params: SamplingParams, parent_id: int | None = None) -> int:
         """Submit one request; its random numbers depend on its prompt length and ``params.seed`` only."""
         self._num_requests += 1
         request = Request(
@@ -52,6 +55,7 @@ class CoreEngine:
             sampling_params=params,
             max_tokens=params.max_tokens,
             seed=params.seed if params.seed is not None else len(prompt),
+            parent_id=parent_id,
         )
         self.scheduler.add(request)
         return self._num_requests
