@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +53,18 @@ def runner(folder) -> Iterator[ModelRunner]:
     made.shutdown()
 
 
+@contextlib.contextmanager
+def waiting_is_an_error() -> Iterator[None]:
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+
+
 def plans(params: SamplingParams):
     """Chunks beside decodes, growth, a block copy, a row taken again."""
     return [
@@ -91,12 +105,8 @@ def test_a_step_is_launched_without_waiting_for_the_device(runner, params):
     runner.reset()
     expected = [runner.execute(each).result().token_ids.tolist() for each in plans(params)]
     runner.reset()
-    mode = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         pending = [runner.execute(each) for each in plans(params)]
-    finally:
-        torch.cuda.set_sync_debug_mode(mode)
     assert [each.result().token_ids.tolist() for each in pending] == expected
 
 

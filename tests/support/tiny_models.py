@@ -78,22 +78,25 @@ def tiny_config(architecture: str, **overrides: Any) -> Any:
     return kind(**{**settings, **special, **overrides})
 
 
-def tiny_hf_model(architecture: str, *, seed: int = 0, **overrides: Any) -> Any:
-    """Return a transformers model in fp32, in evaluation mode."""
+def tiny_hf_model(architecture: str, *, seed: int = 0, gain: float = 3.0, **overrides: Any) -> Any:
+    """Return a transformers model in fp32, in evaluation mode.
+
+    ``gain`` is the size of the matrices: 3 makes texts wander, and rounding errors grow; about 1 keeps them small.
+    """
     with torch.random.fork_rng(devices=[]):
         model = transformers.AutoModelForCausalLM.from_config(tiny_config(architecture, **overrides)).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             sharper = _SHARPER.get(architecture, 1.0) if "q_proj" in name or "k_proj" in name else 1.0
-            parameter.copy_(sharper * _draw(name, parameter.shape, generator))
+            parameter.copy_(sharper * _draw(name, parameter.shape, gain, generator))
     return model
 
 
 def tiny_model(
     architecture: str, folder: str | pathlib.Path, *, seed: int = 0, tokenizer: bool = False, **overrides: Any
 ) -> pathlib.Path:
-    """Save a tiny checkpoint (config and safetensors) into ``folder`` and return its path."""
+    """Save a tiny checkpoint (config and safetensors) into ``folder`` and return its path; see tiny_hf_model."""
     folder = pathlib.Path(folder)
     tiny_hf_model(architecture, seed=seed, **overrides).save_pretrained(folder)
     if tokenizer:
@@ -126,11 +129,11 @@ def tiny_tokenizer(folder: str | pathlib.Path) -> Any:
     return fast
 
 
-def _draw(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+def _draw(name: str, shape: torch.Size, gain: float, generator: torch.Generator) -> torch.Tensor:
     noise = torch.randn(shape, generator=generator)
     if len(shape) == 1:
         is_norm_weight = name.endswith("weight")
         return 1.0 + 0.1 * noise if is_norm_weight else 0.1 * noise
     if "embed" in name or "wte" in name or "wpe" in name:
         return noise * (shape[-1] ** 0.5 / noise.norm(dim=-1, keepdim=True))  # a long row would win every argmax
-    return noise * (3.0 / shape[-1] ** 0.5)
+    return noise * (gain / shape[-1] ** 0.5)
