@@ -1,6 +1,6 @@
 """Shows a run over rows: a tqdm bar, the user's callable, or nothing; ten times a second at most.
 
-``watch_with`` turns the ``progress=`` option into a ``Watch`` for the row job. tqdm is imported when a bar is shown.
+``watch_with`` turns the ``progress=`` option into a ``Watch`` for the row job.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from pagednb import envs
 from pagednb.dataframe.report import RunFigures
+from pagednb.engine.bar import MIN_INTERVAL_S, Bar
 from pagednb.errors import OptionError
 
-MIN_INTERVAL_S = 0.1
+LAYOUT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows [{elapsed}{postfix}]"
 Watch = Callable[[RunFigures], None]
 ProgressOption = bool | Callable[[RunFigures], object] | None
 
@@ -32,8 +32,8 @@ def watch_with(progress: ProgressOption, num_rows: int) -> Iterator[Watch]:
     if callable(progress):
         yield _callable_watch(progress)
     elif progress is True:
-        with _bar(num_rows) as bar:
-            yield _throttled(bar)
+        with Bar(total=num_rows, bar_format=LAYOUT) as bar:
+            yield lambda figures: bar.show(figures.rows_done, _postfix(figures))
     elif progress is False:
         yield _ignore
     else:
@@ -63,29 +63,17 @@ def _throttled(watch: Callable[[RunFigures], object]) -> Watch:
     return watch_rarely
 
 
-@contextlib.contextmanager
-def _bar(num_rows: int) -> Iterator[Watch]:
-    from tqdm.auto import tqdm
-
-    class Bar(tqdm):  # type: ignore[misc]
-        monitor_interval = 0  # tqdm's monitor is a thread that outlives the bar; a guest leaves none behind
-
-    layout = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows [{elapsed}{postfix}]"
-    with Bar(total=num_rows, bar_format=layout, mininterval=0) as bar:
-
-        def draw(figures: RunFigures) -> None:
-            bar.n = figures.rows_done
-            bar.set_postfix_str(_postfix(figures, bar), refresh=False)
-            bar.refresh()
-
-        yield draw
-
-
-def _postfix(figures: RunFigures, bar: Any) -> str:
+def _postfix(figures: RunFigures) -> str:
     eta_s = figures.eta_s
     parts = [f"{figures.tokens_per_s:,.0f} tok/s"]
     if figures.rows_done < figures.rows and eta_s is not None:
-        parts.append(f"ETA {bar.format_interval(eta_s)}")
+        parts.append(f"ETA {_clock(eta_s)}")
     if figures.failed:
         parts.append(f"{figures.failed} failed")
     return ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"

@@ -1,12 +1,12 @@
-"""Progress bars of loading and of ``LLM.generate``. tqdm is imported when a bar is shown."""
+"""Progress bars of loading and of ``LLM.generate``."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
+from pagednb.engine.bar import Bar
 from pagednb.outputs import RequestOutput
 
 
@@ -20,14 +20,14 @@ def load_bar(*, is_shown: bool) -> Iterator[Callable[[int, int], None] | None]:
         yield None
         return
     with contextlib.ExitStack() as stack:
-        bar: Any = None
+        bar: Bar | None = None
 
         def show(num_done: int, num_total: int) -> None:
             nonlocal bar
             if bar is None:
-                bar = _new_bar(total=num_total, desc="Loading weights", unit="B", unit_scale=True, unit_divisor=1024)
+                bar = Bar(total=num_total, desc="Loading weights", unit="B", unit_scale=True, unit_divisor=1024)
                 stack.enter_context(bar)
-            bar.update(num_done - bar.n)
+            bar.show(num_done)
 
         yield show
 
@@ -39,24 +39,15 @@ def prompt_bar(num_prompts: int, *, is_shown: bool) -> Iterator[Callable[[list[R
         yield None
         return
     start_s = time.perf_counter()
-    num_in = num_out = 0
-    with _new_bar(total=num_prompts, desc="Processed prompts", unit="prompt") as bar:
+    num_done = num_in = num_out = 0
+    with Bar(total=num_prompts, desc="Processed prompts", unit="prompt") as bar:
 
         def show(finished: list[RequestOutput]) -> None:
-            nonlocal num_in, num_out
+            nonlocal num_done, num_in, num_out
+            num_done += len(finished)
             num_in += sum(len(output.prompt_token_ids) for output in finished)
             num_out += sum(len(completion.token_ids) for output in finished for completion in output.outputs)
             seconds = max(time.perf_counter() - start_s, 1e-9)
-            bar.set_postfix_str(f"{num_in / seconds:,.0f} tok/s in, {num_out / seconds:,.0f} out", refresh=False)
-            bar.update(len(finished))
+            bar.show(num_done, f"{num_in / seconds:,.0f} tok/s in, {num_out / seconds:,.0f} out")
 
         yield show
-
-
-def _new_bar(**options: Any) -> Any:
-    from tqdm.auto import tqdm
-
-    class Bar(tqdm):  # type: ignore[misc]
-        monitor_interval = 0  # tqdm's monitor is a thread that outlives the bar; a guest leaves none behind
-
-    return Bar(dynamic_ncols=True, **options)

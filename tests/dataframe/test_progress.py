@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import threading
 
 import pytest
+import tqdm.auto
+import tqdm.std
 
 from pagednb.dataframe.progress import watch_with
 from pagednb.dataframe.report import RunFigures
@@ -53,6 +57,26 @@ def test_the_bar_ends_complete(capsys: pytest.CaptureFixture[str]) -> None:
     last = capsys.readouterr().err.rstrip().split("\r")[-1]
     assert "100/100 rows" in last
     assert "ETA" not in last
+
+
+@pytest.mark.parametrize("kind", ["std", "notebook"])
+def test_a_bar_is_gone_when_it_is_over(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when a traceback holds on to what showed it: a finaliser run by the collector would swallow an interrupt."""
+    monkeypatch.setattr(tqdm.auto, "tqdm", importlib.import_module(f"tqdm.{kind}").tqdm)
+    finalised: list[str] = []
+    monkeypatch.setattr(tqdm.std.tqdm, "__del__", lambda bar: finalised.append(type(bar).__name__))
+    gc.collect()
+    finalised.clear()
+    gc.disable()
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught, watch_with(True, 100) as watch:
+            watch(figures(50))
+            assert finalised == []
+            raise KeyboardInterrupt
+        assert finalised == ["QuietBar"]
+        assert caught.value.__traceback__ is not None
+    finally:
+        gc.enable()
 
 
 def test_the_environment_decides_when_the_caller_does_not(
