@@ -103,9 +103,10 @@ class Call(Generic[Key]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         pending = self._outputs.pending_request_ids
-        self._outputs.forget()
         if pending and not self._loop.is_over:
             self._loop.abort(pending, self._mailbox)
+        self._outputs.forget()
+        if pending:
             self._await_acknowledgement()
 
     def _await_acknowledgement(self) -> None:

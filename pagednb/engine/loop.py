@@ -98,6 +98,7 @@ class EngineLoop:
 
     def call(self, function: Callable[[EngineCore, EngineCounters], T]) -> T:
         """Run ``function`` on the engine thread between two steps and return its result, or raise its exception."""
+        assert threading.current_thread() is not self._thread, "the engine thread would wait for itself"
         replies: queue.SimpleQueue[tuple[T, None] | tuple[None, Exception]] = queue.SimpleQueue()
 
         def command(core: EngineCore) -> None:
@@ -143,7 +144,7 @@ class EngineLoop:
         cause: BaseException | None = None
         try:
             self._serve(core)
-        except Exception as error:  # noqa: BLE001  (thread boundary: every caller gets it from now on)
+        except BaseException as error:  # noqa: BLE001  (thread boundary: every caller gets it from now on)
             drop_frames(error)
             cause = error
         self._end = _End(cause)

@@ -65,6 +65,7 @@ class EngineStatus:
     """The engine at one moment.
 
     Attributes:
+        num_finished: sequences that ended since loading, aborted ones included.
         tokens_in, tokens_out: prompt tokens computed and tokens generated since loading.
         tokens_in_per_s, tokens_out_per_s: over the last ten seconds.
         scheduler: requests, KV blocks, prefix cache and preemptions.
