@@ -87,7 +87,6 @@ def test_a_ragged_batch_equals_transformers(reference_of, architecture):
     engine.scheduler.reset_prefix_cache()
     for index, prompt in enumerate(reference.prompts):
         assert engine.tokens([prompt], GREEDY[:1]) == reference.outputs[index : index + 1], "alone"
-    engine.shutdown()
 
 
 @pytest.mark.parametrize("disturbance", DISTURBANCES)
@@ -97,7 +96,6 @@ def test_disturbances_change_no_token(reference_of, architecture, disturbance):
     engine = CoreEngine(reference.folder, max_model_len=MAX_MODEL_LEN, **DISTURBANCES[disturbance])
     assert engine.tokens(reference.prompts, GREEDY) == reference.outputs
     assert (engine.scheduler.stats().num_preemptions > 0) == ("preemption" in disturbance)
-    engine.shutdown()
 
 
 MIXED = [
@@ -121,8 +119,6 @@ def test_disturbances_change_no_sampled_token(reference_of, disturbance):
     alone = [calm.tokens([prompt], [params])[0] for prompt, params in zip(reference.prompts, MIXED, strict=True)]
     assert disturbed.tokens(reference.prompts, MIXED) == alone
     assert (disturbed.scheduler.stats().num_preemptions > 0) == ("preemption" in disturbance)
-    calm.shutdown()
-    disturbed.shutdown()
 
 
 @pytest.mark.parametrize("head_start", [0, 3], ids=["with the parent", "after it"])
@@ -141,8 +137,6 @@ def test_forks_draw_what_they_would_draw_alone(reference_of, num_prompt, disturb
         forking.core.step()
     updates = forking.finish([parent, *(forking.add(prompt, each, parent) for each in params[1:])])
     assert [update.output_token_ids.tolist() for update in updates] == expected
-    calm.shutdown()
-    forking.shutdown()
 
 
 def test_the_reference_is_worth_comparing_with(reference_of):

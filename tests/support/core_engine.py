@@ -59,7 +59,3 @@ class CoreEngine:
         )
         self.scheduler.add(request)
         return self._num_requests
-
-    def shutdown(self) -> None:
-        """Free the runner."""
-        self.runner.shutdown()
