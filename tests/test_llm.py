@@ -19,7 +19,14 @@ from support.tiny_models import tiny_model
 
 import pagednb
 from pagednb import LLM, SamplingParams
-from pagednb.errors import ContextLengthError, EngineDeadError, NotSupportedYetError, OptionError, PromptError
+from pagednb.errors import (
+    ContextLengthError,
+    EngineDeadError,
+    EngineStepError,
+    NotSupportedYetError,
+    OptionError,
+    PromptError,
+)
 
 MAX_MODEL_LEN = 96
 PROMPTS = ["the quick brown fox", "where is my order?", "it was late, again!", "a"]
@@ -398,3 +405,26 @@ def test_after_shutdown_every_call_says_so(folder: pathlib.Path) -> None:
     for use in (lambda: llm.generate("a", GREEDY), llm.status, llm.reset_prefix_cache):
         with pytest.raises(EngineDeadError, match="shut down"):
             use()
+
+
+def test_after_a_fault_in_the_model_the_next_answer_is_right(llm: LLM) -> None:
+    expected = llm.generate(PROMPTS, GREEDY)
+
+    def break_step(core: Any, counters: Any) -> None:
+        execute, steps = core.executor.execute, iter(range(100))
+
+        def execute_and_fail(plan: Any) -> Any:
+            pending = execute(plan)  # the rows on the device have advanced, then the step fails
+            if next(steps) == 5:
+                core.executor.execute = execute
+                raise FloatingPointError("nan in the logits")
+            return pending
+
+        core.executor.execute = execute_and_fail
+
+    llm.engine._loop.call(break_step)
+    with pytest.raises(EngineStepError, match="nan in the logits"):
+        llm.generate(PROMPTS, GREEDY)
+    again = llm.generate(PROMPTS, GREEDY)
+    assert [output.outputs for output in again] == [output.outputs for output in expected]
+    assert all(output.num_cached_tokens == 0 for output in again)
