@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pagednb.config import CacheGeometry, EngineConfig
 from pagednb.engine.core import EngineCore
@@ -67,9 +67,12 @@ class ModelEngineBuilder:
         from pagednb.runner.factory import build_runner
 
         runner = build_runner(self._config, resolved, progress=progress)
+        scheduler = Scheduler(runner.scheduler_config, runner.geometry)
+        # on a CPU a step is over when execute returns: there is nothing to run ahead of
+        launch_ahead: Literal[0, 1] = 1 if resolved.device.startswith("cuda") else 0
         report = runner.memory
         return EngineParts(
-            core=EngineCore(Scheduler(runner.scheduler_config, runner.geometry), runner),
+            core=EngineCore(scheduler, runner, launch_ahead=launch_ahead),
             geometry=runner.geometry,
             max_num_seqs=runner.scheduler_config.max_num_seqs,
             memory=MemoryUse(
