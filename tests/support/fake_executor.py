@@ -1,0 +1,182 @@
+"""An executor without a model: its KV cache holds token ids, and a token depends on all tokens read back from it.
+
+It knows what the plans tell it and nothing else. A wrong block table, a block handed out too early, a missing copy or
+a bad prefix hit therefore changes the tokens, which ``tokens_alone`` foretells; and what no plan may ask fails at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from pagednb.config import CacheGeometry
+from pagednb.request import Request
+from pagednb.scheduler.output import Admission, LogprobArrays, PrefillChunk, RunnerOutput, SchedulerOutput
+
+VOCAB_SIZE = 40
+EOS = 0
+NEVER_WRITTEN = -1
+
+
+def next_token(history: np.ndarray, seed: int) -> int:
+    """The token after ``history``, whatever else runs."""
+    return zlib.crc32(history.astype(np.int32).tobytes(), seed & 0xFFFFFFFF) % VOCAB_SIZE
+
+
+def tokens_alone(request: Request, eos_token_ids: Sequence[int] = (EOS,)) -> list[int]:
+    """The request's whole output, computed without any engine."""
+    params = request.sampling_params
+    stops = {*(params.stop_token_ids or ()), *(() if params.ignore_eos else eos_token_ids)}
+    tokens = request.prompt_token_ids.tolist()
+    for _ in range(request.max_tokens):
+        tokens.append(next_token(np.array(tokens), request.seed))
+        if tokens[-1] in stops:
+            break
+    return tokens[request.num_prompt_tokens :]
+
+
+@dataclasses.dataclass(slots=True)
+class _Row:
+    """What the device would know of a running request."""
+
+    admission: Admission
+    table: list[int]
+    num_written: int
+    last_token: int = NEVER_WRITTEN
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ready:
+    output: RunnerOutput
+
+    def result(self) -> RunnerOutput:
+        return self.output
+
+
+class FakeExecutor:
+    """Implements ``Executor``. Tokens are made at once; ``result`` only hands them over."""
+
+    def __init__(self, geometry: CacheGeometry) -> None:
+        self.store = np.full((geometry.num_blocks, geometry.block_size), NEVER_WRITTEN, dtype=np.int64)
+        self.num_steps = 0
+        self.num_copies = 0
+        self._block_size = geometry.block_size
+        self._rows: dict[int, _Row] = {}
+        self._last_step = 0
+
+    def execute(self, plan: SchedulerOutput) -> _Ready:
+        """Apply the diff, write the K/V of all tokens of the pass, then read and sample."""
+        assert not plan.is_empty, "an empty plan must not be executed"
+        assert plan.step > self._last_step, f"step {plan.step} after {self._last_step}"
+        self.num_steps += 1
+        self._last_step = plan.step
+        _check_types(plan)
+        self._apply_diff(plan)
+        newcomers = {admission.row for admission in plan.admissions}
+        for row in plan.decode_rows.tolist():
+            self._write(row, [self._rows[row].last_token], newcomers)
+        for chunk in plan.prefills:
+            self._write_chunk(chunk, newcomers)
+        sampling = [*plan.decode_rows.tolist(), *(chunk.row for chunk in plan.prefills if chunk.samples)]
+        assert plan.sampled_rows.tolist() == sampling, f"{plan.sampled_rows} for {sampling}"
+        tokens = [self._sample(row, plan.max_seq_len) for row in sampling]
+        token_ids = np.array(tokens, dtype=np.int64)[:, None] if tokens else np.empty((0, 1), dtype=np.int64)
+        return _Ready(RunnerOutput(token_ids=token_ids, logprobs=self._logprobs(sampling, tokens)))
+
+    def reset(self) -> None:
+        """Forget all rows."""
+        self._rows.clear()
+
+    def shutdown(self) -> None:
+        """Nothing is held."""
+
+    # the diff: release, admit, grow, copy
+
+    def _apply_diff(self, plan: SchedulerOutput) -> None:
+        for row in plan.released_rows.tolist():
+            del self._rows[row]
+        for admission in plan.admissions:
+            assert admission.row not in self._rows, f"row {admission.row} is taken"
+            self._rows[admission.row] = _Row(admission, admission.block_ids.tolist(), admission.num_computed_tokens)
+        growth = plan.growth
+        columns = zip(growth.rows.tolist(), growth.columns.tolist(), growth.block_ids.tolist(), strict=True)
+        for row, column, block in columns:
+            table = self._rows[row].table
+            assert column <= len(table), f"row {row} of {len(table)} blocks gets column {column}"
+            table[column : column + 1] = [block]
+        destinations = [destination for _, destination in plan.block_copies]
+        sources = [source for source, _ in plan.block_copies]
+        assert len(set(destinations)) == len(destinations), f"copied twice into one block: {destinations}"
+        assert not set(sources) & set(destinations), "a copy of a copy depends on the order"
+        self.store[destinations] = self.store[sources]
+        self.num_copies += len(destinations)
+
+    # the pass: all writes, then all reads
+
+    def _write_chunk(self, chunk: PrefillChunk, newcomers: set[int]) -> None:
+        row = self._rows[chunk.row]
+        known = row.admission.token_ids
+        stop = chunk.start + len(chunk.token_ids)
+        assert chunk.start == row.num_written, f"row {chunk.row} at {row.num_written} computes from {chunk.start}"
+        assert np.array_equal(chunk.token_ids, known[chunk.start : stop]), "a chunk of other tokens"
+        assert chunk.samples == (stop == len(known)), f"{chunk.samples=} at {stop} of {len(known)}"
+        self._write(chunk.row, chunk.token_ids.tolist(), newcomers)
+
+    def _write(self, row: int, tokens: list[int], newcomers: set[int]) -> None:
+        state = self._rows[row]
+        for position, token in enumerate(tokens, start=state.num_written):
+            block = state.table[position // self._block_size]
+            assert block != 0, f"row {row} writes to scratch"
+            self._check_alone(row, position, block, newcomers)
+            self.store[block, position % self._block_size] = token
+        state.num_written += len(tokens)
+
+    def _check_alone(self, row: int, position: int, block: int, newcomers: set[int]) -> None:
+        """Others may hold a block that is written only if they came in this step and count on what is written."""
+        for other, state in self._rows.items():
+            if other != row and block in state.table:
+                is_reader = other in newcomers and position < state.admission.num_computed_tokens
+                assert is_reader, f"row {row} writes block {block} at {position}, row {other} holds it too"
+
+    def _sample(self, row: int, max_seq_len: int) -> int:
+        state = self._rows[row]
+        assert state.num_written <= max_seq_len, f"{state.num_written} tokens, max_seq_len {max_seq_len}"
+        positions = np.arange(state.num_written)
+        blocks = np.array(state.table)[positions // self._block_size]
+        history = self.store[blocks, positions % self._block_size]
+        assert (history != NEVER_WRITTEN).all(), f"row {row} reads slots that were never written"
+        state.last_token = next_token(history, state.admission.seed)
+        return state.last_token
+
+    def _logprobs(self, rows: list[int], tokens: list[int]) -> LogprobArrays | None:
+        asked = [i for i, row in enumerate(rows) if self._rows[row].admission.sampling_params.logprobs is not None]
+        if not asked:
+            return None
+        width = max(self._rows[rows[i]].admission.sampling_params.logprobs or 0 for i in asked)
+        return LogprobArrays(
+            sample_positions=np.array(asked, dtype=np.int32),
+            sampled_logprobs=np.array([-float(tokens[i]) for i in asked], dtype=np.float32),
+            ranks=np.array([tokens[i] + 1 for i in asked], dtype=np.int32),
+            top_token_ids=np.tile(np.arange(width, dtype=np.int32), (len(asked), 1)),
+            top_logprobs=np.tile(-np.arange(width, dtype=np.float32), (len(asked), 1)),
+        )
+
+
+def _check_types(plan: SchedulerOutput) -> None:
+    growth = plan.growth
+    for rows in (
+        plan.released_rows,
+        plan.decode_rows,
+        plan.sampled_rows,
+        growth.rows,
+        growth.columns,
+        growth.block_ids,
+    ):
+        assert rows.dtype == np.int32, rows.dtype
+    assert plan.sampled_request_ids.dtype == np.int64, plan.sampled_request_ids.dtype
+    for array in [*(a.token_ids for a in plan.admissions), *(chunk.token_ids for chunk in plan.prefills)]:
+        assert array.dtype == np.int32, array.dtype
+    assert all(admission.block_ids.dtype == np.int32 for admission in plan.admissions)
