@@ -1,7 +1,7 @@
-"""Block tables: which blocks hold each row's tokens, in order.
+"""Block tables: which blocks hold the tokens of each row, shared or its own.
 
-One row of the table per row of running state. Speaks of rows and block counts; which request owns a row, and when it
-runs, is the scheduler's affair.
+The scheduler calls it with rows and token counts; block numbers come from the pool, names of full blocks from the
+prefix cache. Whatever is done for many rows in every step is done for all of them at once.
 """
 
 from __future__ import annotations
@@ -12,94 +12,170 @@ from typing import NamedTuple
 import numpy as np
 
 from pagednb.config import CacheGeometry
-from pagednb.kv_cache.block_pool import BlockPool
+from pagednb.kv_cache.block_pool import SCRATCH_BLOCK, BlockPool
+from pagednb.kv_cache.prefix_cache import BlockHasher, PrefixCache
+
+_MIN_COLUMNS = 16
 
 
-class WriteNeeds(NamedTuple):
-    """Rows that cannot write their next token yet: some need one more block, some a block of their own."""
+class GrownBlocks(NamedTuple):
+    """New entries ``table[rows[i], columns[i]] = block_ids[i]``, int32 ``[num_grown]`` each."""
 
-    growing: np.ndarray  # int32 [num_growing]
-    shared: np.ndarray  # int32 [num_shared]
+    rows: np.ndarray
+    columns: np.ndarray
+    block_ids: np.ndarray
 
-    @property
-    def num_blocks(self) -> int:
-        """Blocks that must be allocated."""
-        return len(self.growing) + len(self.shared)
+
+class PrefixMatch(NamedTuple):
+    """Blocks that hold the beginning of a sequence already; ``num_used`` of them have an owner, the rest are free."""
+
+    block_ids: np.ndarray  # int32 [num_blocks]
+    num_used: int
 
 
 class BlockManager:
-    """Tables of all rows over one pool."""
+    """Block tables of ``max_num_seqs`` rows over one pool."""
 
-    def __init__(self, geometry: CacheGeometry, num_rows: int) -> None:
+    def __init__(self, geometry: CacheGeometry, max_num_seqs: int, *, enable_prefix_caching: bool) -> None:
         self.block_size = geometry.block_size
         self.pool = BlockPool(geometry.num_blocks)
-        self.num_blocks = np.zeros(num_rows, dtype=np.int32)
-        self._tables = np.zeros((num_rows, geometry.max_blocks_per_seq), dtype=np.int32)
-
-    def table(self, row: int) -> np.ndarray:
-        """Return the row's blocks, int32 ``[num_blocks]``, a view."""
-        return self._tables[row, : self.num_blocks[row]]
+        self.num_blocks = np.zeros(max_num_seqs, dtype=np.int32)  # read by others, written here
+        self._tables = np.zeros((max_num_seqs, _MIN_COLUMNS), dtype=np.int32)  # columns are added as needed
+        self._hasher = BlockHasher(geometry.block_size)
+        self._prefix_cache = PrefixCache()
+        self._is_caching = enable_prefix_caching
 
     def blocks_for(self, num_tokens: int) -> int:
-        """Return how many blocks hold ``num_tokens``."""
+        """Return how many blocks ``num_tokens`` tokens need."""
         return -(-num_tokens // self.block_size)
 
-    def num_missing(self, num_tokens: int, cached: Sequence[int]) -> int:
-        """Return how many free blocks ``assign`` would use up: new ones, and cached ones that nobody holds."""
-        idle = int((self.pool.ref_counts[list(cached)] == 0).sum()) if len(cached) else 0
-        return self.blocks_for(num_tokens) - len(cached) + idle
+    def num_slots(self, rows: np.ndarray) -> np.ndarray:
+        """Return int32 ``[num_rows]``: how many tokens the blocks of ``rows`` hold."""
+        num_slots: np.ndarray = self.num_blocks[rows] * self.block_size
+        return num_slots
 
-    def assign(self, row: int, num_tokens: int, cached: Sequence[int]) -> None:
-        """Give an empty row ``cached`` blocks (shared) and new ones up to ``num_tokens``."""
-        assert self.num_blocks[row] == 0, f"row {row} already owns {self.num_blocks[row]} blocks"
-        held = np.array(cached, dtype=np.int32)
-        self.pool.acquire(held)
-        total = self.blocks_for(num_tokens)
-        self._tables[row, : len(held)] = held
-        self._tables[row, len(held) : total] = self.pool.allocate(total - len(held))
-        self.num_blocks[row] = total
+    def table(self, row: int) -> np.ndarray:
+        """Return a copy of the row's block table, int32 ``[num_blocks]``."""
+        return self._tables[row, : self.num_blocks[row]].copy()
 
-    def write_needs(self, rows: np.ndarray, positions: np.ndarray) -> WriteNeeds:
-        """Say which ``rows`` need blocks before they write at ``positions``, their next ones."""
-        columns = positions // self.block_size
-        growing = columns >= self.num_blocks[rows]
-        blocks = self._tables[rows, np.where(growing, 0, columns)]
-        shared = ~growing & (self.pool.ref_counts[blocks] > 1)
-        return WriteNeeds(rows[growing], rows[shared])
+    # prefixes
 
-    def grow(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Append a block to each row; return (columns, blocks)."""
-        columns = self.num_blocks[rows]
-        blocks = self.pool.allocate(len(rows))
-        self._tables[rows, columns] = blocks
-        self.num_blocks[rows] += 1
-        return columns, blocks
+    def find_prefix(self, digests: list[bytes], token_ids: np.ndarray, salt: bytes) -> PrefixMatch:
+        """Return the cached blocks that ``token_ids`` can start with; one token at least remains to be computed.
 
-    def make_private(self, row: int, column: int) -> tuple[int, int] | None:
-        """Replace a shared block by a new one; return (source, destination) to copy, None if it was private."""
-        source = int(self._tables[row, column])
-        if self.pool.ref_counts[source] == 1:
+        Completes ``digests``, the caller's list of the sequence's block digests.
+        """
+        if not self._is_caching:
+            return PrefixMatch(np.empty(0, dtype=np.int32), 0)
+        self._hasher.extend(digests, token_ids, salt)
+        num_allowed = (len(token_ids) - 1) // self.block_size
+        block_ids = np.array(self._prefix_cache.match(digests[:num_allowed]), dtype=np.int32)
+        return PrefixMatch(block_ids, int(np.count_nonzero(self.pool.ref_counts[block_ids])))
+
+    def register_prefix(self, row: int, digests: Sequence[bytes], columns: range) -> None:
+        """Name the row's full blocks in ``columns``, so that other sequences may start with them.
+
+        Their KV need not be written yet: any later reader runs later on the device, or in the same pass, in which
+        every layer writes all K and V before it reads.
+        """
+        block_ids = self._tables[row, columns.start : columns.stop].tolist()
+        self.pool.keep_content(self._prefix_cache.register(block_ids, digests[columns.start : columns.stop]))
+
+    def has_unnamed(self, digests: list[bytes], num_tokens: int) -> bool:
+        """Whether ``num_tokens`` tokens fill blocks beyond those that ``digests`` names."""
+        return self._is_caching and num_tokens // self.block_size > len(digests)
+
+    def register_ended(self, row: int, digests: list[bytes], token_ids: np.ndarray, salt: bytes) -> None:
+        """Name the row's remaining full blocks; ``token_ids`` are its known tokens whose KV is computed."""
+        first_new = len(digests)
+        self._hasher.extend(digests, token_ids, salt)
+        self.register_prefix(row, digests, range(first_new, len(digests)))
+
+    def reset_prefix_cache(self) -> None:
+        """Forget all cached prefixes; running rows keep their blocks."""
+        self._prefix_cache.clear()
+        self.pool.forget_content()
+
+    # rows
+
+    def open_row(self, row: int, shared_block_ids: np.ndarray, num_tokens: int) -> None:
+        """Start the table of a free row with shared blocks, then new ones up to ``num_tokens`` tokens."""
+        assert self.num_blocks[row] == 0, f"row {row} holds {self.num_blocks[row]} blocks"
+        # shared blocks first: an allocation might evict them
+        self.pool.acquire(shared_block_ids)
+        num_shared = len(shared_block_ids)
+        self._reserve_columns(num_shared)
+        self._tables[row, :num_shared] = shared_block_ids
+        self.num_blocks[row] = num_shared
+        self.extend_row(row, num_tokens)
+
+    def make_writable(self, row: int, position: int) -> tuple[int, int] | None:
+        """Give the row a block of its own at ``position`` if others own it too; return (source, copy) then."""
+        if self.is_writable(row, position):
             return None
-        (destination,) = self.pool.allocate(1)
-        self.pool.ref_counts[source] -= 1
-        self._tables[row, column] = destination
-        return source, int(destination)
+        column = position // self.block_size
+        source = int(self._tables[row, column])
+        copy = int(self._allocate(1)[0])
+        self.pool.release(np.array([source], dtype=np.int32))
+        self._tables[row, column] = copy
+        return source, copy
 
-    def cache_blocks(self, row: int, digests: Sequence[bytes], *, first: int = 0) -> None:
-        """Register the row's blocks from ``first`` on as holding the prefixes ``digests``."""
-        for column in range(first, len(digests)):
-            self.pool.cache.insert(digests[column], int(self._tables[row, column]))
+    def is_writable(self, row: int, position: int) -> bool:
+        """Whether the block at ``position`` is the row's own, or not there yet."""
+        column = position // self.block_size
+        return column >= self.num_blocks[row] or int(self.pool.ref_counts[self._tables[row, column]]) == 1
 
-    def release(self, row: int) -> None:
-        """Let go of all blocks of a row."""
-        self.pool.release(self.table(row))
-        self.num_blocks[row] = 0
+    def extend_row(self, row: int, num_tokens: int) -> GrownBlocks:
+        """Add blocks until the row holds ``num_tokens`` tokens."""
+        first = int(self.num_blocks[row])
+        columns = np.arange(first, max(first, self.blocks_for(num_tokens)), dtype=np.int32)
+        return self._append(np.full(len(columns), row, dtype=np.int32), columns)
+
+    def extend_rows(self, rows: np.ndarray) -> GrownBlocks:
+        """Add one block to each of ``rows`` int32 ``[num_rows]``."""
+        return self._append(rows, self.num_blocks[rows])
+
+    def release_rows(self, rows: np.ndarray) -> None:
+        """Empty the tables of ``rows``; deep blocks are evicted before the prefixes that lead to them."""
+        width = int(self.num_blocks[rows].max())
+        columns = np.arange(width - 1, -1, -1)[:, None]  # last column first
+        is_held = columns < self.num_blocks[rows]
+        self.pool.release(self._tables[rows, columns][is_held])
+        self.num_blocks[rows] = 0
+
+    def _append(self, rows: np.ndarray, columns: np.ndarray) -> GrownBlocks:
+        if not len(rows):
+            return GrownBlocks(rows, columns, rows)
+        self._reserve_columns(int(columns.max()) + 1)
+        block_ids = self._allocate(len(rows))
+        self._tables[rows, columns] = block_ids
+        self.num_blocks[rows] = columns + 1  # a row's columns ascend: the last one stays
+        return GrownBlocks(rows, columns, block_ids)
+
+    def _allocate(self, count: int) -> np.ndarray:
+        block_ids, evicted = self.pool.allocate(count)
+        self._prefix_cache.forget(evicted)
+        return block_ids
+
+    def _reserve_columns(self, num_columns: int) -> None:
+        if num_columns > self._tables.shape[1]:
+            self._tables = with_columns(self._tables, num_columns)
 
     def check_integrity(self) -> None:
-        """Raise AssertionError unless every count equals the table entries that hold the block."""
-        self.pool.check_integrity()
-        held = np.zeros(self.pool.num_blocks, dtype=np.int32)
+        """Raise AssertionError, with numbers, unless tables, pool and prefix cache agree."""
+        is_held = np.arange(self._tables.shape[1]) < self.num_blocks[:, None]
+        held = self._tables[is_held]
+        assert SCRATCH_BLOCK not in held, "a block table holds the scratch block"
         for row in np.flatnonzero(self.num_blocks).tolist():
-            np.add.at(held, self.table(row), 1)
-        wrong = np.flatnonzero(held != self.pool.ref_counts)
-        assert not len(wrong), f"blocks {wrong[:5]}: held {held[wrong[:5]]}, counted {self.pool.ref_counts[wrong[:5]]}"
+            table = self.table(row)
+            assert len(np.unique(table)) == len(table), f"row {row} holds a block twice: {table}"
+        self._prefix_cache.check_integrity()
+        references = np.bincount(held, minlength=self.pool.num_blocks)
+        self.pool.check_integrity(references, self._prefix_cache.block_ids)
+
+
+def with_columns(table: np.ndarray, num_columns: int) -> np.ndarray:
+    """Return ``table`` ``[rows, columns]`` with ``num_columns`` columns at least, and twice those it has."""
+    wider = np.zeros((table.shape[0], max(num_columns, 2 * table.shape[1])), dtype=table.dtype)
+    wider[:, : table.shape[1]] = table
+    return wider

@@ -1,96 +1,106 @@
-"""The blocks of the KV cache: free, in use (counted), or cached and evictable.
+"""Which blocks of the KV cache are free: free list, reference counts, and the order in which cached blocks are evicted.
 
-::
+The block manager is its only caller. It knows block numbers; not tokens, not requests, not what a cached block holds.
+A block is in exactly one of four states::
 
-    free  --allocate-->  in use (count >= 1)  --release, not cached-->  free
-                              |      ^
-               release, cached|      | acquire
-                              v      |
-                           evictable, least recently released first  --allocate evicts-->  in use
+    scratch (block 0) | used (reference count > 0) | blank (free, content worthless) | cached (free, content kept)
 
-Block 0 is scratch and belongs to nobody.
+"Free" means blank or cached. Blank blocks are handed out first, then the cached block that was freed longest ago.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import numpy as np
 
-from pagednb.kv_cache.prefix_cache import PrefixCache
+SCRATCH_BLOCK = 0
 
 
 class BlockPool:
-    """Hands out blocks by number and counts who holds them."""
+    """Hands out blocks and takes them back; a block may have several owners."""
 
     def __init__(self, num_blocks: int) -> None:
-        assert num_blocks >= 2, f"{num_blocks} blocks leave none beside scratch"
         self.num_blocks = num_blocks
-        self.cache = PrefixCache()
-        self.ref_counts = np.zeros(num_blocks, dtype=np.int32)
-        self._free = list(range(num_blocks - 1, 0, -1))
-        self._evictable: dict[int, None] = {}  # in order of release
-
-    @property
-    def num_usable(self) -> int:
-        """Blocks that requests can own."""
-        return self.num_blocks - 1
+        self.ref_counts = np.zeros(num_blocks, dtype=np.int32)  # read by others, written here
+        self._keeps_content = np.zeros(num_blocks, dtype=np.bool_)
+        self._blank = np.arange(num_blocks - 1, -1, -1, dtype=np.int32)  # a stack of _num_blank blocks, lowest on top
+        self._num_blank = num_blocks - 1
+        self._cached: OrderedDict[int, None] = OrderedDict()  # least recently freed first
 
     @property
     def num_free(self) -> int:
-        """Blocks that can be allocated now, evictable ones included."""
-        return len(self._free) + len(self._evictable)
+        """Blocks that ``allocate`` can hand out."""
+        return self._num_blank + len(self._cached)
 
     @property
-    def num_evictable(self) -> int:
-        """Blocks that nobody holds and that keep a cached prefix."""
-        return len(self._evictable)
+    def num_cached(self) -> int:
+        """Free blocks whose content is kept."""
+        return len(self._cached)
 
-    def allocate(self, count: int) -> np.ndarray:
-        """Take ``count`` blocks, int32; evicts the least recently released cached ones when none is free."""
-        assert count <= self.num_free, f"{count} blocks asked, {self.num_free} free"
-        num_free = min(count, len(self._free))
-        taken = self._free[len(self._free) - num_free :]
-        del self._free[len(self._free) - num_free :]
-        for _ in range(count - num_free):
-            block = next(iter(self._evictable))
-            del self._evictable[block]
-            self.cache.forget(block)
-            taken.append(block)
-        blocks = np.array(taken, dtype=np.int32)
-        self.ref_counts[blocks] = 1
-        return blocks
+    @property
+    def num_used(self) -> int:
+        """Blocks with an owner."""
+        return self.num_blocks - 1 - self.num_free
 
-    def acquire(self, blocks: np.ndarray) -> None:
-        """Hold ``blocks`` once more; evictable ones come back into use."""
-        for block in blocks[self.ref_counts[blocks] == 0].tolist():
-            del self._evictable[block]
-        self.ref_counts[blocks] += 1
+    def allocate(self, count: int) -> tuple[np.ndarray, list[int]]:
+        """Return int32 ``[count]`` blocks with one owner each, and those among them whose kept content is lost now."""
+        assert count <= self.num_free, f"{count} blocks wanted, {self.num_free} free"
+        bottom = max(self._num_blank - count, 0)
+        block_ids = self._blank[bottom : self._num_blank][::-1]
+        evicted = [self._cached.popitem(last=False)[0] for _ in range(count - len(block_ids))]
+        self._num_blank = bottom
+        # a copy in either case: the stack's memory is written again
+        block_ids = np.concatenate([block_ids, np.array(evicted, dtype=np.int32)]) if evicted else block_ids.copy()
+        self._keeps_content[evicted] = False
+        self.ref_counts[block_ids] = 1
+        return block_ids, evicted
 
-    def release(self, blocks: np.ndarray) -> None:
-        """Let go of ``blocks``, a sequence's table in order: its tail becomes evictable first, its head last."""
-        assert (self.ref_counts[blocks] > 0).all(), "a block was released twice"
-        self.ref_counts[blocks] -= 1
-        for block in blocks[self.ref_counts[blocks] == 0][::-1].tolist():
-            if block in self.cache:
-                self._evictable[block] = None
-            else:
-                self._free.append(block)
+    def acquire(self, block_ids: np.ndarray) -> None:
+        """Add an owner to each of ``block_ids`` (no duplicates), which are used or cached."""
+        for block_id in block_ids[self.ref_counts[block_ids] == 0].tolist():
+            del self._cached[block_id]
+        self.ref_counts[block_ids] += 1
 
-    def drop_cache(self) -> None:
-        """Forget all cached prefixes; evictable blocks become free."""
-        self._free.extend(self._evictable)
-        self._evictable.clear()
-        self.cache = PrefixCache()
+    def release(self, block_ids: np.ndarray) -> None:
+        """Take one owner from a block for each time it is listed; list first what may be evicted first."""
+        np.subtract.at(self.ref_counts, block_ids, 1)
+        freed = block_ids[self.ref_counts[block_ids] == 0]
+        keeps = self._keeps_content[freed]
+        self._cached.update(dict.fromkeys(freed[keeps].tolist()))
+        self._push_blank(np.unique(freed[~keeps]))
 
-    def check_integrity(self) -> None:
-        """Raise AssertionError unless every block is in exactly one state and no count is off."""
-        in_use = int((self.ref_counts > 0).sum())
-        total = in_use + len(self._free) + len(self._evictable)
-        assert total == self.num_usable, f"{in_use} in use + {self.num_free} free != {self.num_usable} blocks"
-        idle = [*self._free, *self._evictable]
-        assert len(set(idle)) == len(idle), "a block is free twice"
-        assert not self.ref_counts[idle].any(), "a free block is held"
-        assert not self.ref_counts[0] and 0 not in idle, "scratch was handed out"
-        assert (self.ref_counts >= 0).all(), "a count is negative"
-        assert all(block in self.cache for block in self._evictable), "an evictable block is not cached"
-        assert not any(block in self.cache for block in self._free), "a free block is cached"
-        self.cache.check_integrity()
+    def keep_content(self, block_ids: list[int]) -> None:
+        """From now on the content of these used blocks is worth keeping when their last owner leaves."""
+        self._keeps_content[block_ids] = True
+
+    def forget_content(self) -> None:
+        """Nothing that any block holds is worth keeping."""
+        self._keeps_content[:] = False
+        self._push_blank(np.array(list(self._cached), dtype=np.int32))
+        self._cached.clear()
+
+    def _push_blank(self, block_ids: np.ndarray) -> None:
+        top = self._num_blank + len(block_ids)
+        self._blank[self._num_blank : top] = block_ids[::-1]
+        self._num_blank = top
+
+    def check_integrity(self, references: np.ndarray, kept_blocks: set[int]) -> None:
+        """Compare with what the owners say.
+
+        ``references`` int64 ``[num_blocks]`` counts each block's owners; ``kept_blocks`` are those with a name in the
+        prefix cache. Raises AssertionError with numbers.
+        """
+        wrong = np.flatnonzero(references != self.ref_counts)
+        assert not len(wrong), f"blocks {wrong}: {references[wrong]} owners, counted {self.ref_counts[wrong]}"
+        assert self.ref_counts[SCRATCH_BLOCK] == 0, "the scratch block has an owner"
+        blank = self._blank[: self._num_blank].tolist()
+        free = [*blank, *self._cached]
+        used = np.flatnonzero(self.ref_counts).tolist()
+        assert sorted([SCRATCH_BLOCK, *free, *used]) == list(range(self.num_blocks)), (
+            f"{len(used)} used and {len(free)} free blocks ({len(set(free))} different) of {self.num_blocks}"
+        )
+        flagged = set(np.flatnonzero(self._keeps_content).tolist())
+        assert flagged == kept_blocks, f"content kept of {flagged - kept_blocks}, named are {kept_blocks - flagged}"
+        assert kept_blocks.isdisjoint(blank), f"blank blocks {kept_blocks & set(blank)} have a name"
+        assert kept_blocks.issuperset(self._cached), f"cached blocks {set(self._cached) - kept_blocks} have no name"

@@ -1,70 +1,99 @@
-"""Prefix cache: which full block holds which tokens, found by a chain of hashes.
+"""Names for the content of full blocks, so that equal prefixes share them.
 
-A block's digest covers its own tokens and the digest before it, so equal digests mean equal prefixes. Maps digests to
-blocks and back; who may use or evict a block is the pool's affair.
+A block's digest covers its tokens and, through its parent's digest, everything before it; a salt at the root keeps
+tenants apart. The block manager asks and registers; when a block is reused the pool tells, and its name is forgotten.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-DIGEST_BYTES = 16
+_DIGEST_BYTES = 16
 
 
-def extend_digests(
-    digests: Sequence[bytes], token_ids: np.ndarray, *, block_size: int, salt: bytes = b""
-) -> list[bytes]:
-    """Return the digests of all full blocks of ``token_ids`` int32; ``digests`` are those already known."""
-    chain = list(digests)
-    parent = chain[-1] if chain else _digest(salt)
-    for index in range(len(chain), len(token_ids) // block_size):
-        tokens = token_ids[index * block_size : (index + 1) * block_size]
-        parent = _digest(parent + tokens.tobytes())
-        chain.append(parent)
-    return chain
+class BlockHasher:
+    """Computes digest chains; remembers the last sequence, since neighbours in a queue often share a long prefix."""
 
+    def __init__(self, block_size: int) -> None:
+        self._block_size = block_size
+        self._last_salt = b""
+        self._last_token_ids = np.empty(0, dtype=np.int32)
+        self._last_digests: list[bytes] = []
 
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+    def extend(self, digests: list[bytes], token_ids: np.ndarray, salt: bytes) -> None:
+        """Append the digests that ``digests`` lacks of the full blocks of ``token_ids`` int32 ``[num_tokens]``."""
+        num_full = len(token_ids) // self._block_size
+        if len(digests) >= num_full:
+            return
+        if not digests:
+            digests += self._shared_with_last(token_ids, salt)[:num_full]
+        parent = digests[-1] if digests else _digest(salt)
+        width = self._block_size * 4
+        data = token_ids[: num_full * self._block_size].astype(np.int32, copy=False).tobytes()
+        for start in range(len(digests) * width, len(data), width):
+            parent = _digest(parent + data[start : start + width])
+            digests.append(parent)
+        self._last_salt, self._last_token_ids, self._last_digests = salt, token_ids, digests.copy()
+
+    def _shared_with_last(self, token_ids: np.ndarray, salt: bytes) -> list[bytes]:
+        if salt != self._last_salt:
+            return []
+        length = min(len(token_ids), len(self._last_token_ids))
+        different = token_ids[:length] != self._last_token_ids[:length]
+        first = int(different.argmax()) if different.any() else length
+        return self._last_digests[: first // self._block_size]
 
 
 class PrefixCache:
-    """Digest <-> block, one to one."""
+    """Two maps, one the other's inverse: digest to block and block to digest."""
 
     def __init__(self) -> None:
         self._digest_to_block: dict[bytes, int] = {}
         self._block_to_digest: dict[int, bytes] = {}
 
-    def __len__(self) -> int:
-        return len(self._digest_to_block)
-
-    def __contains__(self, block: int) -> bool:
-        return block in self._block_to_digest
+    @property
+    def block_ids(self) -> set[int]:
+        """Blocks that have a name."""
+        return set(self._block_to_digest)
 
     def match(self, digests: Sequence[bytes]) -> list[int]:
         """Return the blocks of the longest known prefix of ``digests``."""
-        blocks: list[int] = []
+        block_ids = []
         for digest in digests:
-            block = self._digest_to_block.get(digest)
-            if block is None:
+            block_id = self._digest_to_block.get(digest)
+            if block_id is None:
                 break
-            blocks.append(block)
-        return blocks
+            block_ids.append(block_id)
+        return block_ids
 
-    def insert(self, digest: bytes, block: int) -> None:
-        """Remember that ``block`` holds the prefix ``digest``; the first block to hold it keeps the name."""
-        if digest not in self._digest_to_block and block not in self._block_to_digest:
-            self._digest_to_block[digest] = block
-            self._block_to_digest[block] = digest
+    def register(self, block_ids: Sequence[int], digests: Sequence[bytes]) -> list[int]:
+        """Name blocks and return those named; a digest that names another block already stays there."""
+        named = []
+        for block_id, digest in zip(block_ids, digests, strict=True):
+            if self._digest_to_block.setdefault(digest, block_id) == block_id:
+                self._block_to_digest[block_id] = digest
+                named.append(block_id)
+        return named
 
-    def forget(self, block: int) -> None:
-        """Drop what ``block`` is known to hold."""
-        del self._digest_to_block[self._block_to_digest.pop(block)]
+    def forget(self, block_ids: Iterable[int]) -> None:
+        """Take the names away from blocks that have one."""
+        for block_id in block_ids:
+            del self._digest_to_block[self._block_to_digest.pop(block_id)]
+
+    def clear(self) -> None:
+        """Forget all names."""
+        self._digest_to_block.clear()
+        self._block_to_digest.clear()
 
     def check_integrity(self) -> None:
-        """Raise AssertionError unless both maps are inverses of each other."""
-        inverse = {digest: block for block, digest in self._block_to_digest.items()}
-        assert inverse == self._digest_to_block, f"{len(inverse)} blocks, {len(self._digest_to_block)} digests"
+        """Raise AssertionError unless the maps are inverse to each other."""
+        inverse = {block_id: digest for digest, block_id in self._digest_to_block.items()}
+        assert inverse == self._block_to_digest, f"{len(inverse)} digests, {len(self._block_to_digest)} named blocks"
+        assert len(inverse) == len(self._digest_to_block), "two digests name one block"
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()

@@ -1,84 +1,92 @@
-"""A plan in the making: what one ``schedule()`` has decided so far."""
+"""Collects one step's plan while the phases decide; what cannot change between phases is checked here."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
-from pagednb.scheduler.output import (
-    EMPTY_ROWS,
-    NO_GROWTH,
-    Admission,
-    BlockGrowth,
-    PrefillChunk,
-    SchedulerOutput,
-)
+from pagednb.kv_cache.block_manager import GrownBlocks
+from pagednb.scheduler.output import EMPTY_ROWS, NO_GROWTH, Admission, BlockGrowth, PrefillChunk, SchedulerOutput
 
 
-@dataclasses.dataclass(slots=True)
 class PlanBuilder:
-    """Collects one step; ``budget`` is the number of tokens that may still be added."""
+    """A plan in the making. ``is_short_of_blocks`` is set by whoever ran out: nobody new is admitted then."""
 
-    budget: int
-    decode_rows: np.ndarray = dataclasses.field(default_factory=lambda: EMPTY_ROWS)
-    admissions: list[Admission] = dataclasses.field(default_factory=list)
-    prefills: list[PrefillChunk] = dataclasses.field(default_factory=list)
-    block_copies: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    growth: list[BlockGrowth] = dataclasses.field(default_factory=list)
-    prefilled_rows: set[int] = dataclasses.field(default_factory=set)
+    def __init__(self, step: int, token_budget: int) -> None:
+        self.step = step
+        self.num_tokens_left = token_budget
+        self.is_short_of_blocks = False
+        self._decode_rows = EMPTY_ROWS
+        self._decode_request_ids = EMPTY_ROWS
+        self._admissions: list[Admission] = []
+        self._grown: list[GrownBlocks] = []
+        self._block_copies: list[tuple[int, int]] = []
+        self._chunks: list[PrefillChunk] = []
+        self._sampled_rows: list[int] = []
+        self._sampled_request_ids: list[int] = []
+        self._max_seq_len = 0
 
-    def add_decodes(self, rows: np.ndarray) -> None:
-        """Run ``rows``, one token each."""
-        self.decode_rows = rows
-        self.budget -= len(rows)
+    def decode(self, rows: np.ndarray, request_ids: np.ndarray, *, max_seq_len: int) -> None:
+        """Let ``rows`` decode; called once at most, first."""
+        assert not self._chunks and len(rows) <= self.num_tokens_left, f"{len(rows)} decodes exceed the token budget"
+        self._decode_rows, self._decode_request_ids = rows, request_ids
+        self._max_seq_len = max_seq_len
+        self.num_tokens_left -= len(rows)
 
-    def add_chunk(self, chunk: PrefillChunk) -> None:
-        """Run a prefill chunk."""
-        self.prefills.append(chunk)
-        self.prefilled_rows.add(chunk.row)
-        self.budget -= len(chunk.token_ids)
+    def prefill(self, chunk: PrefillChunk, request_id: int) -> None:
+        """Add a chunk."""
+        num_tokens = len(chunk.token_ids)
+        assert 0 < num_tokens <= self.num_tokens_left, f"chunk of {num_tokens}, {self.num_tokens_left} tokens left"
+        self._chunks.append(chunk)
+        if chunk.samples:
+            self._sampled_rows.append(chunk.row)
+            self._sampled_request_ids.append(request_id)
+        self._max_seq_len = max(self._max_seq_len, chunk.start + num_tokens)
+        self.num_tokens_left -= num_tokens
 
-    def add_growth(self, rows: np.ndarray, columns: np.ndarray, block_ids: np.ndarray) -> None:
-        """Set ``block_table[rows, columns] = block_ids``."""
-        self.growth.append(BlockGrowth(rows=rows, columns=columns, block_ids=block_ids))
+    def admit(self, admission: Admission) -> None:
+        """Add an admission."""
+        self._admissions.append(admission)
 
-    def add_copy(self, row: int, column: int, *, source: int, destination: int) -> None:
-        """Copy a block and put the copy into a row's table."""
-        self.block_copies.append((source, destination))
-        self.add_growth(_one(row), _one(column), _one(destination))
+    def grow(self, grown: GrownBlocks) -> None:
+        """Add new entries of block tables."""
+        if len(grown.rows):
+            self._grown.append(grown)
 
-    def sampled_rows(self) -> np.ndarray:
-        """Rows that sample a token: the decodes, then the chunks that end their sequences."""
-        ending = [chunk.row for chunk in self.prefills if chunk.samples]
-        return np.concatenate([self.decode_rows, np.array(ending, dtype=np.int32)]) if ending else self.decode_rows
+    def copy_block(self, source: int, destination: int) -> None:
+        """Copy a block before the pass."""
+        self._block_copies.append((source, destination))
 
-    def build(self, step: int, *, released: list[int], request_ids: np.ndarray, max_seq_len: int) -> SchedulerOutput:
-        """Return the finished plan; ``request_ids`` own the rows."""
-        sampled_rows = self.sampled_rows()
+    @property
+    def rows_ending_prefill(self) -> list[int]:
+        """Rows whose last prefill chunk is in this plan."""
+        return self._sampled_rows
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no token is computed."""
+        return not len(self._decode_rows) and not self._chunks
+
+    def build(self, *, released_rows: np.ndarray = EMPTY_ROWS) -> SchedulerOutput:
+        """Return the plan. An empty one has no diff at all: nobody will execute it."""
         return SchedulerOutput(
-            step=step,
-            released_rows=np.array(released, dtype=np.int32) if released else EMPTY_ROWS,
-            admissions=tuple(self.admissions),
-            growth=_joined(self.growth),
-            block_copies=tuple(self.block_copies),
-            decode_rows=self.decode_rows,
-            prefills=tuple(self.prefills),
-            sampled_rows=sampled_rows,
-            sampled_request_ids=request_ids[sampled_rows],
-            max_seq_len=max_seq_len,
+            step=self.step,
+            released_rows=released_rows,
+            admissions=tuple(self._admissions),
+            growth=self._packed_growth(),
+            block_copies=tuple(self._block_copies),
+            decode_rows=self._decode_rows,
+            prefills=tuple(self._chunks),
+            sampled_rows=_joined(self._decode_rows, self._sampled_rows, np.int32),
+            sampled_request_ids=_joined(self._decode_request_ids, self._sampled_request_ids, np.int64),
+            max_seq_len=self._max_seq_len,
         )
 
+    def _packed_growth(self) -> BlockGrowth:
+        if not self._grown:
+            return NO_GROWTH
+        rows, columns, block_ids = (np.concatenate(parts) for parts in zip(*self._grown, strict=True))
+        return BlockGrowth(rows=rows, columns=columns, block_ids=block_ids)
 
-def _one(value: int) -> np.ndarray:
-    return np.array([value], dtype=np.int32)
 
-
-def _joined(growth: list[BlockGrowth]) -> BlockGrowth:
-    if len(growth) <= 1:
-        return growth[0] if growth else NO_GROWTH
-    return BlockGrowth(
-        rows=np.concatenate([part.rows for part in growth]),
-        columns=np.concatenate([part.columns for part in growth]),
-        block_ids=np.concatenate([part.block_ids for part in growth]),
-    )
+def _joined(array: np.ndarray, more: list[int], dtype: type) -> np.ndarray:
+    return np.concatenate([array, np.array(more, dtype=dtype)]) if more else array

@@ -1,100 +1,173 @@
-"""The running requests as a struct of arrays: one row each, so that a decode step is a handful of NumPy operations.
+"""Progress of the running requests: one row each, one NumPy array a field, so that a step treats all rows at once.
 
-Two counts describe a row. ``num_tokens`` is the length of its sequence, a token that is being sampled included;
-``num_scheduled`` is how many of those have their KV computed or under way. Both advance when a step is planned, so the
-next step can be planned before this one's tokens are known; ``num_known`` follows when they are::
+Counters run ahead of what the host knows: scheduling a step advances them, since the next step may be scheduled before
+its tokens are read. In the life of a row::
 
-    |<------------------- num_known ------------------->|  in flight  |
-    |<-------------------------- num_tokens ------------------------->|
-    |<----------------- num_scheduled (decode: num_tokens - 1) ---->|
+    0 ........ num_computed ........ num_tokens ........ max_total
+               KV computed or        tokens known or     sampled its last token
+               in flight             in flight           when num_tokens is here
+
+    num_known <= num_tokens: the host has seen these; the difference is in flight.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from pagednb.request import Request
-from pagednb.scheduler.waiting_queue import WaitingRequest
+from pagednb.kv_cache.block_manager import with_columns
+from pagednb.scheduler.sequence import Sequence
 
-FREE = -1
+NO_REQUEST = -1
+_MIN_OUTPUT_COLUMNS = 64
 
 
 class RowTable:
-    """Rows of running requests. ``request_ids`` is FREE where nobody runs."""
+    """Rows of running requests. Arrays are ``[max_num_seqs]``; those of a free row mean nothing unless stated."""
 
-    def __init__(self, num_rows: int, max_model_len: int) -> None:
-        self.request_ids = np.full(num_rows, FREE, dtype=np.int64)
-        self.num_known = np.zeros(num_rows, dtype=np.int32)
-        self.num_tokens = np.zeros(num_rows, dtype=np.int32)
-        self.num_scheduled = np.zeros(num_rows, dtype=np.int32)
-        self.max_total = np.zeros(num_rows, dtype=np.int32)
-        self.stops_at_eos = np.zeros(num_rows, dtype=bool)
-        self.is_watched = np.zeros(num_rows, dtype=bool)  # each token needs Python: reported, or may be a stop token
-        self.is_decoding = np.zeros(num_rows, dtype=bool)
-        # untouched pages of this array cost no memory: the system maps them when they are written
-        self.token_ids = np.zeros((num_rows, max_model_len), dtype=np.int32)
-        self.entries: dict[int, WaitingRequest] = {}  # row -> what runs there
-        self._rows: dict[int, int] = {}  # request id -> row
-        self._free = list(range(num_rows - 1, -1, -1))
+    def __init__(self, max_num_seqs: int) -> None:
+        def zeros(dtype: type = np.int64) -> np.ndarray:
+            return np.zeros(max_num_seqs, dtype=dtype)
 
-    def __len__(self) -> int:
-        return len(self.entries)
+        self.request_ids = np.full(max_num_seqs, NO_REQUEST, dtype=np.int64)  # NO_REQUEST in a free row
+        self.num_prompt = zeros()
+        self.num_computed = zeros()  # 0 in a free row
+        self.num_tokens = zeros()
+        self.num_known = zeros()
+        self.max_total = zeros()  # 0 in a free row
+        self.first_step = zeros()  # the step that admitted the row's request
+        self.decodes_since = zeros()  # the step in which its last prefill chunk runs; decodes follow
+        self.is_decoding = zeros(np.bool_)  # False in a free row, and once num_tokens == max_total
+        self.ends_at_eos = zeros(np.bool_)
+        self.has_stop_ids = zeros(np.bool_)
+        self.wants_updates = zeros(np.bool_)
+        self.sequences: list[Sequence | None] = [None] * max_num_seqs
+        self.row_of: dict[int, int] = {}  # request id -> row
+        self.prefilling: list[int] = []  # rows whose known tokens are not all scheduled
+        self._outputs = np.zeros((max_num_seqs, _MIN_OUTPUT_COLUMNS), dtype=np.int32)
+        self._free_rows = list(range(max_num_seqs - 1, -1, -1))
+        self._decode_rows: np.ndarray | None = None
+
+    @property
+    def num_running(self) -> int:
+        """Rows taken."""
+        return len(self.row_of)
 
     @property
     def has_free_row(self) -> bool:
-        """Whether one more request can run."""
-        return bool(self._free)
+        """Whether ``take`` would succeed."""
+        return bool(self._free_rows)
 
-    def row_of(self, request_id: int) -> int | None:
-        """Return the row of a running request."""
-        return self._rows.get(request_id)
+    @property
+    def decode_rows(self) -> np.ndarray:
+        """Rows that decode in the next step, int32, rising. The same object until the membership changes."""
+        if self._decode_rows is None:
+            self._decode_rows = np.flatnonzero(self.is_decoding).astype(np.int32)
+            self._decode_rows.setflags(write=False)
+        return self._decode_rows
 
-    def request(self, row: int) -> Request:
-        """Return the request that runs in ``row``."""
-        return self.entries[row].request
+    def sequence(self, row: int) -> Sequence:
+        """Return the owner of a taken row."""
+        sequence = self.sequences[row]
+        assert sequence is not None, f"row {row} is free"
+        return sequence
 
-    def rows_in_order(self) -> list[int]:
-        """Return the rows in use, first to run first."""
-        return sorted(self.entries, key=lambda row: self.entries[row].order)
-
-    def take(self, entry: WaitingRequest, *, num_computed_tokens: int) -> int:
-        """Give ``entry`` a row in which ``num_computed_tokens`` need not be computed; return the row."""
-        row, request = self._free.pop(), entry.request
+    def take(self, sequence: Sequence, *, num_computed: int, step: int) -> int:
+        """Give a free row to ``sequence``, whose first ``num_computed`` tokens have their KV, and return it."""
+        row = self._free_rows.pop()
+        request, output = sequence.request, sequence.output_token_ids
         params = request.sampling_params
-        self.entries[row] = entry
-        self._rows[request.request_id] = row
         self.request_ids[row] = request.request_id
-        self.token_ids[row, : entry.num_tokens] = entry.token_ids()
-        self.num_known[row] = self.num_tokens[row] = entry.num_tokens
-        self.num_scheduled[row] = num_computed_tokens
+        self.num_prompt[row] = request.num_prompt_tokens
+        self.num_computed[row] = num_computed
+        self.num_tokens[row] = self.num_known[row] = request.num_prompt_tokens + len(output)
         self.max_total[row] = request.max_total_tokens
-        self.stops_at_eos[row] = not params.ignore_eos
-        self.is_watched[row] = request.wants_updates or bool(params.stop_token_ids)
-        self.is_decoding[row] = False
+        self.first_step[row] = step
+        self.ends_at_eos[row] = not params.ignore_eos
+        self.has_stop_ids[row] = bool(params.stop_token_ids)
+        self.wants_updates[row] = request.wants_updates
+        self._reserve_output(len(output))
+        self._outputs[row, : len(output)] = output
+        self.sequences[row] = sequence
+        self.row_of[request.request_id] = row
+        self.prefilling.append(row)
         return row
 
-    def leave(self, row: int) -> WaitingRequest:
-        """Free a row; return what ran there, with its output so far."""
-        output_token_ids = self.output_token_ids(row)
-        entry = self.entries.pop(row)
-        entry.output_token_ids = output_token_ids
-        del self._rows[entry.request.request_id]
-        self.request_ids[row] = FREE
-        self.is_decoding[row] = False
-        self._free.append(row)
-        return entry
+    def advance_decodes(self, rows: np.ndarray) -> None:
+        """Each of ``rows`` computes one token and samples the next."""
+        self.num_computed[rows] += 1
+        num_tokens = self.num_tokens[rows] + 1
+        self.num_tokens[rows] = num_tokens
+        is_last = num_tokens == self.max_total[rows]
+        if is_last.any():
+            self.is_decoding[rows[is_last]] = False
+            self._decode_rows = None
 
-    def output_token_ids(self, row: int) -> np.ndarray:
-        """Return a copy of the tokens generated so far that the host knows, int32."""
-        return self.token_ids[row, self.request(row).num_prompt_tokens : self.num_known[row]].copy()
+    def advance_prefill(self, row: int, num_scheduled: int, *, step: int) -> bool:
+        """Compute the next ``num_scheduled`` known tokens; return whether they are the last: then one is sampled."""
+        self.num_computed[row] += num_scheduled
+        if self.num_computed[row] < self.num_tokens[row]:
+            return False
+        self.prefilling.remove(row)
+        self.num_tokens[row] += 1
+        self.decodes_since[row] = step
+        self.is_decoding[row] = self.num_tokens[row] < self.max_total[row]
+        self._decode_rows = None
+        return True
+
+    def is_current(self, rows: np.ndarray, request_ids: np.ndarray, step: int) -> np.ndarray:
+        """Return bool ``[num_rows]``: whether the row's owner in plan ``step`` has kept it ever since."""
+        is_current: np.ndarray = (self.request_ids[rows] == request_ids) & (self.first_step[rows] <= step)
+        return is_current
+
+    def append(self, rows: np.ndarray, token_ids: np.ndarray) -> None:
+        """Note one sampled token for each of ``rows``; ``token_ids`` ``[num_rows]``."""
+        num_known = self.num_known[rows]
+        columns = num_known - self.num_prompt[rows]
+        self._reserve_output(int(columns.max()) + 1)
+        self._outputs[rows, columns] = token_ids
+        self.num_known[rows] = num_known + 1
+
+    def output(self, row: int) -> np.ndarray:
+        """Return a copy of the output known so far, int32."""
+        return self._outputs[row, : self.num_known[row] - self.num_prompt[row]].copy()
+
+    def release(self, row: int) -> Sequence:
+        """Free a row and return its owner."""
+        sequence = self.sequence(row)
+        self.sequences[row] = None
+        del self.row_of[sequence.request.request_id]
+        self.request_ids[row] = NO_REQUEST
+        self.num_computed[row] = self.max_total[row] = 0
+        self.is_decoding[row] = False
+        self._decode_rows = None
+        if row in self.prefilling:
+            self.prefilling.remove(row)
+        self._free_rows.append(row)
+        return sequence
+
+    def _reserve_output(self, num_columns: int) -> None:
+        if num_columns > self._outputs.shape[1]:
+            self._outputs = with_columns(self._outputs, num_columns)
 
     def check_integrity(self) -> None:
-        """Raise AssertionError unless every row is either free or owned by one request, with counts in order."""
-        rows = np.flatnonzero(self.request_ids != FREE)
-        assert sorted(self.entries) == rows.tolist() == sorted(self._rows.values()), "rows and owners disagree"
-        assert sorted([*self._free, *rows.tolist()]) == list(range(len(self.request_ids))), "a row is lost or twice"
-        assert (self.num_known[rows] <= self.num_tokens[rows]).all(), "tokens are known that were never sampled"
-        assert (self.num_scheduled[rows] < self.num_tokens[rows]).all(), "KV is computed for tokens that do not exist"
-        assert (self.num_tokens[rows] <= self.max_total[rows]).all(), "a sequence is longer than it may be"
-        decoding = rows[self.is_decoding[rows]]
-        assert (self.num_scheduled[decoding] == self.num_tokens[decoding] - 1).all(), "a decoding row skipped a token"
+        """Raise AssertionError, with numbers, unless the fields of every row agree."""
+        taken = np.flatnonzero(self.request_ids != NO_REQUEST)
+        owners = {request_id: row for row, request_id in enumerate(self.request_ids.tolist()) if request_id >= 0}
+        assert owners == self.row_of, f"rows say {owners}, requests say {self.row_of}"
+        assert sorted([*self._free_rows, *owners.values()]) == list(range(len(self.request_ids))), "a row is lost"
+        for row, sequence in enumerate(self.sequences):
+            owner = NO_REQUEST if sequence is None else sequence.request.request_id
+            assert owner == self.request_ids[row], f"row {row} belongs to {self.request_ids[row]} and to {owner}"
+        free = np.array(self._free_rows, dtype=np.int64)
+        assert not self.is_decoding[free].any() and not self.num_computed[free].any(), "a free row is at work"
+        known, tokens, total = self.num_known[taken], self.num_tokens[taken], self.max_total[taken]
+        assert (self.num_prompt[taken] <= known).all() and (known <= tokens).all() and (tokens <= total).all(), (
+            f"known {known}, with tokens in flight {tokens}, at most {total}"
+        )
+        computed = self.num_computed[taken]
+        is_prefilling = np.isin(taken, self.prefilling)
+        assert len(set(self.prefilling)) == len(self.prefilling) == is_prefilling.sum(), f"{self.prefilling} prefill"
+        assert (tokens - computed == 1)[~is_prefilling].all(), "a decoding row has not one token to compute"
+        assert (tokens > computed)[is_prefilling].all(), "a prefilling row has nothing to compute"
+        expected = ~is_prefilling & (tokens < total)
+        assert (self.is_decoding[taken] == expected).all(), f"decoding: {taken[self.is_decoding[taken] != expected]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,8 +13,11 @@ class SchedulerStats:
     Attributes:
         num_blocks: blocks that requests can own (scratch excluded): ``num_used_blocks`` are held by running requests,
             ``num_cached_blocks`` by nobody but keep a prefix, the rest is free.
-        waste: share of the slots in running requests' blocks that hold no token, now; ``mean_waste``: over all steps.
-        num_prefix_tokens_hit, num_prefix_tokens_asked: prompt tokens found in the prefix cache, of all admitted.
+        waste: share of the slots in the block tables of running requests that hold no token, now; ``mean_waste``: over
+            all steps. A shared block counts for each table that it is in.
+        mean_memory_waste: as ``mean_waste``, but a shared block counts once: sharing saves the full blocks and leaves
+            the half-empty last ones.
+        num_prefix_tokens_hit, num_prefix_tokens_asked: prompt tokens found computed already, of all admitted.
     """
 
     num_waiting: int
@@ -23,23 +27,38 @@ class SchedulerStats:
     num_cached_blocks: int
     waste: float
     mean_waste: float
+    mean_memory_waste: float
     num_prefix_tokens_hit: int
     num_prefix_tokens_asked: int
     num_preemptions: int
 
     @property
     def prefix_hit_rate(self) -> float:
-        """Share of admitted prompt tokens that the prefix cache held."""
+        """Share of admitted prompt tokens that need not be computed."""
         return self.num_prefix_tokens_hit / self.num_prefix_tokens_asked if self.num_prefix_tokens_asked else 0.0
 
 
-@dataclasses.dataclass(slots=True)
-class Counters:
-    """Sums over the scheduler's life."""
+class SlotUse(NamedTuple):
+    """Slots in block tables, slots in the blocks of those tables (shared ones once), and slots without a token."""
 
-    steps: int = 0
-    prefix_tokens_hit: int = 0
-    prefix_tokens_asked: int = 0
-    preemptions: int = 0
-    slots: int = 0
-    wasted_slots: int = 0
+    num_in_tables: int = 0
+    num_in_memory: int = 0
+    num_empty: int = 0
+
+    @property
+    def waste(self) -> float:
+        """Share of the slots in tables that hold no token."""
+        return self.num_empty / self.num_in_tables if self.num_in_tables else 0.0
+
+    @property
+    def memory_waste(self) -> float:
+        """Share of the slots in memory that hold no token."""
+        return self.num_empty / self.num_in_memory if self.num_in_memory else 0.0
+
+    def plus(self, other: SlotUse) -> SlotUse:
+        """Return the sum, for a mean over steps."""
+        return SlotUse(
+            self.num_in_tables + other.num_in_tables,
+            self.num_in_memory + other.num_in_memory,
+            self.num_empty + other.num_empty,
+        )

@@ -1,100 +1,67 @@
-"""Requests without a row, in the order in which they will get one: priority, then arrival.
-
-Preempted requests keep their arrival and so come back to the front of their priority. A forked request (``n > 1``)
-stands aside until its parent's prompt is computed.
-"""
+"""Requests without a row, in order of service. Forks stay aside until the prompt that they share is computed."""
 
 from __future__ import annotations
 
-import dataclasses
 import heapq
+from collections.abc import Iterator
 
-import numpy as np
-
-from pagednb.request import Request
-from pagednb.scheduler.output import EMPTY_ROWS
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class WaitingRequest:
-    """A request and what it already has: output tokens from before a preemption, digests of its full blocks."""
-
-    request: Request
-    arrival: int
-    output_token_ids: np.ndarray = dataclasses.field(default_factory=lambda: EMPTY_ROWS)
-    digests: list[bytes] = dataclasses.field(default_factory=list)
-    num_cached_tokens: int | None = None
-
-    @property
-    def order(self) -> tuple[int, int]:
-        """Sort key: lower runs first."""
-        return self.request.priority, self.arrival
-
-    @property
-    def num_tokens(self) -> int:
-        """Known tokens: prompt and output so far."""
-        return self.request.num_prompt_tokens + len(self.output_token_ids)
-
-    def token_ids(self) -> np.ndarray:
-        """Return the known tokens, int32 ``[num_tokens]``."""
-        if not len(self.output_token_ids):
-            return self.request.prompt_token_ids
-        return np.concatenate([self.request.prompt_token_ids, self.output_token_ids])
+from pagednb.scheduler.sequence import Sequence
 
 
 class WaitingQueue:
-    """Priority queue with removal."""
+    """A heap by (priority, arrival): whoever was preempted comes before all later arrivals of its priority."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[tuple[int, int], int]] = []
-        self._waiting: dict[int, WaitingRequest] = {}
-        self._forks: dict[int, list[int]] = {}  # parent -> children that stand aside
+        self._sequences: dict[int, Sequence] = {}  # by request id, parked ones included
+        self._heap: list[tuple[tuple[int, int], int]] = []  # (order, request id); removed requests linger
+        self._parked: dict[int, list[int]] = {}  # parent's request id -> requests that wait for it
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._sequences)
 
     def __contains__(self, request_id: int) -> bool:
-        return request_id in self._waiting
+        return request_id in self._sequences
 
-    def push(self, waiting: WaitingRequest) -> None:
-        """Add a request that may run as soon as there is room."""
-        self._waiting[waiting.request.request_id] = waiting
-        heapq.heappush(self._heap, (waiting.order, waiting.request.request_id))
+    def __iter__(self) -> Iterator[Sequence]:
+        return iter(self._sequences.values())
 
-    def push_aside(self, waiting: WaitingRequest) -> None:
-        """Add a fork that may not run before ``release_forks`` of its parent."""
-        assert waiting.request.parent_id is not None
-        self._waiting[waiting.request.request_id] = waiting
-        self._forks.setdefault(waiting.request.parent_id, []).append(waiting.request.request_id)
+    def push(self, sequence: Sequence) -> None:
+        """Queue a sequence at its place in the order."""
+        request_id = sequence.request.request_id
+        self._sequences[request_id] = sequence
+        heapq.heappush(self._heap, (sequence.order, request_id))
 
-    def release_forks(self, parent_id: int) -> None:
-        """Let the forks of a parent run: its prompt is computed, or it is gone."""
-        for request_id in self._forks.pop(parent_id, ()):
-            if request_id in self._waiting:
-                heapq.heappush(self._heap, (self._waiting[request_id].order, request_id))
+    def park(self, sequence: Sequence, parent_id: int) -> None:
+        """Keep a fork aside until ``unpark(parent_id)``."""
+        self._sequences[sequence.request.request_id] = sequence
+        self._parked.setdefault(parent_id, []).append(sequence.request.request_id)
 
-    def peek(self) -> WaitingRequest | None:
-        """Return the request that runs next, None if nobody may run."""
+    def unpark(self, parent_id: int) -> None:
+        """Queue the forks that wait for a parent: its prompt is computed, or it is gone."""
+        for request_id in self._parked.pop(parent_id, ()):
+            if request_id in self._sequences:
+                self.push(self._sequences[request_id])
+
+    def peek(self) -> Sequence | None:
+        """Return the sequence to serve next, None when nobody is ready."""
         while self._heap:
-            waiting = self._waiting.get(self._heap[0][1])
-            if waiting is not None and waiting.order == self._heap[0][0]:
-                return waiting
+            sequence = self._sequences.get(self._heap[0][1])
+            if sequence is not None:
+                return sequence
             heapq.heappop(self._heap)
         return None
 
-    def pop(self) -> WaitingRequest:
-        """Remove and return what ``peek`` shows."""
-        waiting = self.peek()
-        assert waiting is not None
-        heapq.heappop(self._heap)
-        return self._waiting.pop(waiting.request.request_id)
+    def pop(self) -> Sequence:
+        """Take the sequence that ``peek`` returned."""
+        _, request_id = heapq.heappop(self._heap)
+        return self._sequences.pop(request_id)
 
-    def remove(self, request_id: int) -> WaitingRequest:
-        """Remove a request wherever it stands."""
-        return self._waiting.pop(request_id)
+    def remove(self, request_id: int) -> Sequence:
+        """Take one sequence out of turn."""
+        return self._sequences.pop(request_id)
 
     def check_integrity(self) -> None:
-        """Raise AssertionError unless everyone who waits stands in exactly one place."""
-        queued = [request_id for _, request_id in self._heap if request_id in self._waiting]
-        aside = [i for forks in self._forks.values() for i in forks if i in self._waiting]
-        assert sorted(queued + aside) == sorted(self._waiting), "a waiting request stands nowhere, or twice"
+        """Raise AssertionError unless every sequence is queued or parked, once."""
+        places = [request_id for _, request_id in self._heap] + [i for ids in self._parked.values() for i in ids]
+        live = sorted(request_id for request_id in places if request_id in self._sequences)
+        assert live == sorted(self._sequences), f"{len(self._sequences)} waiting, {len(live)} places in the queue"

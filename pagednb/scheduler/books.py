@@ -1,0 +1,127 @@
+"""The scheduler's state, and the moves that touch more than one part of it: a row is left, a request is preempted.
+
+The phases of a step read the parts directly; whoever ends a row does it here, so that blocks, rows, forks and the
+runner's rows never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from pagednb.config import CacheGeometry, SchedulerConfig
+from pagednb.kv_cache.block_manager import BlockManager
+from pagednb.scheduler.row_table import RowTable
+from pagednb.scheduler.sequence import Sequence
+from pagednb.scheduler.stats import SlotUse
+from pagednb.scheduler.waiting_queue import WaitingQueue
+
+
+class Books:
+    """Who waits, who runs, who holds which blocks."""
+
+    def __init__(self, config: SchedulerConfig, geometry: CacheGeometry) -> None:
+        self.config = config
+        self.rows = RowTable(config.max_num_seqs)
+        self.blocks = BlockManager(geometry, config.max_num_seqs, enable_prefix_caching=config.enable_prefix_caching)
+        self.waiting = WaitingQueue()
+        self.num_preemptions = 0
+        self.num_prefix_query_tokens = 0
+        self.num_prefix_hit_tokens = 0
+        self._released_rows: list[int] = []  # not yet told to the runner
+
+    def order(self, row: int) -> tuple[int, int]:
+        """Return (priority, arrival) of the row's owner: the least is served first."""
+        return self.rows.sequence(row).order
+
+    def enqueue(self, sequence: Sequence) -> None:
+        """Let a new sequence wait: for its turn, or before that for the prompt that it will fork."""
+        parent_id = sequence.request.parent_id
+        if parent_id is not None and self._is_before_fork(parent_id):
+            self.waiting.park(sequence, parent_id)
+        else:
+            self.waiting.push(sequence)
+
+    def remove(self, request_ids: Iterable[int]) -> list[Sequence]:
+        """Take requests out, wherever they are; ids that are not here are skipped."""
+        removed = []
+        for request_id in request_ids:
+            row = self.rows.row_of.get(request_id)
+            if row is not None:
+                removed += self.leave([row])
+            elif request_id in self.waiting:
+                removed.append(self.waiting.remove(request_id))
+                self.waiting.unpark(request_id)
+        return removed
+
+    def leave(self, rows: list[int]) -> list[Sequence]:
+        """Free rows and their blocks; return the owners, their ``output_token_ids`` brought up to date.
+
+        Results that are still in flight for the rows will be dropped.
+        """
+        if not rows:
+            return []
+        sequences = [self._close(row) for row in rows]
+        self.blocks.release_rows(np.array(rows, dtype=np.int64))
+        self._released_rows.extend(rows)
+        return sequences
+
+    def preempt(self, row: int) -> None:
+        """Send a running request back to the queue; it will compute its known tokens again.
+
+        A token in flight is given up: its position is sampled again, with the same random numbers. This one decision
+        is where a swap to host memory would be chosen instead.
+        """
+        (sequence,) = self.leave([row])
+        self.waiting.push(sequence)
+        self.num_preemptions += 1
+
+    def take_released_rows(self) -> np.ndarray:
+        """Return rows left since the last call, int32: for a plan that will be executed."""
+        rows = np.array(self._released_rows, dtype=np.int32)
+        self._released_rows.clear()
+        return rows
+
+    def slot_use(self) -> SlotUse:
+        """Return how full the blocks of running requests are."""
+        block_size = self.blocks.block_size
+        num_in_tables = int(self.blocks.num_blocks.sum()) * block_size
+        # a block with an empty slot is never shared, so emptiness may be summed over rows
+        num_empty = num_in_tables - int(self.rows.num_computed.sum())
+        return SlotUse(num_in_tables, self.blocks.pool.num_used * block_size, num_empty)
+
+    def _is_before_fork(self, parent_id: int) -> bool:
+        row = self.rows.row_of.get(parent_id)
+        return parent_id in self.waiting if row is None else row in self.rows.prefilling
+
+    def _close(self, row: int) -> Sequence:
+        sequence = self.rows.sequence(row)
+        sequence.output_token_ids = self.rows.output(row)
+        # in flight tokens have no name yet, and the last known token may have no KV
+        num_written = min(int(self.rows.num_known[row]), int(self.rows.num_computed[row]))
+        if self.blocks.has_unnamed(sequence.block_digests, num_written):
+            salt = sequence.request.cache_salt
+            self.blocks.register_ended(row, sequence.block_digests, sequence.token_ids[:num_written], salt)
+        self.rows.release(row)
+        self.waiting.unpark(sequence.request.request_id)
+        return sequence
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError, with numbers, unless all parts agree."""
+        self.rows.check_integrity()
+        self.blocks.check_integrity()
+        self.waiting.check_integrity()
+        rows, blocks = self.rows, self.blocks
+        both = [request_id for request_id in rows.row_of if request_id in self.waiting]
+        assert not both, f"requests {both} wait and run"
+        is_free = np.ones(len(rows.request_ids), dtype=np.bool_)
+        is_free[list(rows.row_of.values())] = False
+        assert not blocks.num_blocks[is_free].any(), "a free row holds blocks"
+        short = np.flatnonzero(blocks.num_blocks * blocks.block_size < rows.num_computed)
+        assert not len(short), f"rows {short} have more tokens than slots"
+        unneeded = (blocks.num_blocks - 1) * blocks.block_size >= np.maximum(rows.num_computed, 1)
+        assert not unneeded.any(), f"rows {np.flatnonzero(unneeded)} hold blocks without a token"
+        assert len(set(self._released_rows)) == len(self._released_rows), f"released twice: {self._released_rows}"
+        for row in np.flatnonzero(rows.is_decoding).tolist():
+            assert blocks.is_writable(row, int(rows.num_computed[row])), f"row {row} is about to write a shared block"

@@ -1,0 +1,130 @@
+"""Second and third phase of a step: prompts under way go on, then waiting requests come in, while budget lasts.
+
+A chunk that does not end its tokens has used up the budget, so at most one request is in the middle of its prompt, and
+there are never more running requests than tokens in a step.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pagednb.scheduler.books import Books
+from pagednb.scheduler.output import Admission, PrefillChunk
+from pagednb.scheduler.plan_builder import PlanBuilder
+from pagednb.scheduler.sequence import Sequence
+
+
+class _Start(NamedTuple):
+    """How a sequence would begin: what it shares, and how many free blocks its known tokens will take."""
+
+    parent_row: int | None
+    shared_block_ids: np.ndarray
+    num_computed: int
+    num_free_wanted: int
+
+
+def plan_prefills(books: Books, plan: PlanBuilder) -> None:
+    """Continue the prompts under way."""
+    for row in sorted(books.rows.prefilling, key=books.order):
+        start = int(books.rows.num_computed[row])
+        wanted = min(int(books.rows.num_tokens[row]) - start, plan.num_tokens_left)
+        num_slots = (int(books.blocks.num_blocks[row]) + books.blocks.pool.num_free) * books.blocks.block_size
+        num_scheduled = min(wanted, num_slots - start)
+        if num_scheduled < wanted:
+            plan.is_short_of_blocks = True
+        if num_scheduled > 0:
+            plan.grow(books.blocks.extend_row(row, start + num_scheduled))
+            _plan_chunk(books, plan, row, num_scheduled)
+
+
+def plan_admissions(books: Books, plan: PlanBuilder) -> None:
+    """Admit waiting requests in order, until the first that does not fit. Nobody comes in while blocks are short."""
+    if plan.is_short_of_blocks:
+        return
+    while plan.num_tokens_left and books.rows.has_free_row:
+        sequence = books.waiting.peek()
+        if sequence is None:
+            return
+        start = _find_start(books, plan, sequence)
+        if start.num_free_wanted + _num_promised_blocks(books) > books.blocks.pool.num_free:
+            return
+        _admit(books, plan, books.waiting.pop(), start)
+
+
+def unpark_forks(books: Books, plan: PlanBuilder) -> None:
+    """Queue the forks of prompts that end in this step; from the next step on there is something to share."""
+    for row in plan.rows_ending_prefill:
+        books.waiting.unpark(books.rows.sequence(row).request.request_id)
+
+
+def _find_start(books: Books, plan: PlanBuilder, sequence: Sequence) -> _Start:
+    blocks, token_ids = books.blocks, sequence.token_ids
+    # one block ahead, or a request might come in only to be sent back by its first decode
+    num_wanted = blocks.blocks_for(min(len(token_ids) + blocks.block_size, sequence.request.max_total_tokens))
+    parent_row = _parent_row(books, plan, sequence)
+    if parent_row is not None:
+        shared = blocks.table(parent_row)[: blocks.blocks_for(len(token_ids))]
+        # all shared but the last, which is copied
+        return _Start(parent_row, shared, len(token_ids) - 1, num_wanted - len(shared) + 1)
+    match = blocks.find_prefix(sequence.block_digests, token_ids, sequence.request.cache_salt)
+    num_computed = len(match.block_ids) * blocks.block_size
+    return _Start(None, match.block_ids, num_computed, num_wanted - match.num_used)
+
+
+def _parent_row(books: Books, plan: PlanBuilder, sequence: Sequence) -> int | None:
+    """Return the row whose prompt blocks a fork can share: written before this step, for they are copied first."""
+    parent_id = sequence.request.parent_id
+    if parent_id is None or len(sequence.output_token_ids):
+        return None
+    row = books.rows.row_of.get(parent_id)
+    if row is None or row in books.rows.prefilling or books.rows.decodes_since[row] == plan.step:
+        return None
+    return row
+
+
+def _num_promised_blocks(books: Books) -> int:
+    """Return free blocks that running requests will soon need: the rest of a prompt, and one each to go on."""
+    rows, blocks = books.rows, books.blocks
+    num_growing = int(np.count_nonzero(rows.max_total - 1 > blocks.num_blocks * blocks.block_size))
+    rests = (blocks.blocks_for(int(rows.num_tokens[row])) - int(blocks.num_blocks[row]) for row in rows.prefilling)
+    return num_growing + sum(rests)
+
+
+def _admit(books: Books, plan: PlanBuilder, sequence: Sequence, start: _Start) -> None:
+    request, token_ids, blocks = sequence.request, sequence.token_ids, books.blocks
+    num_scheduled = min(len(token_ids) - start.num_computed, plan.num_tokens_left)
+    row = books.rows.take(sequence, num_computed=start.num_computed, step=plan.step)
+    blocks.open_row(row, start.shared_block_ids, start.num_computed + num_scheduled)
+    copied = blocks.make_writable(row, start.num_computed)
+    if copied is not None:
+        plan.copy_block(*copied)
+    if sequence.num_cached_tokens is None:
+        sequence.num_cached_tokens = start.num_computed
+        books.num_prefix_query_tokens += len(token_ids)
+        books.num_prefix_hit_tokens += start.num_computed
+    plan.admit(
+        Admission(
+            row=row,
+            token_ids=token_ids,
+            num_prompt_tokens=request.num_prompt_tokens,
+            num_computed_tokens=start.num_computed,
+            block_ids=blocks.table(row),
+            sampling_params=request.sampling_params,
+            seed=request.seed,
+        )
+    )
+    _plan_chunk(books, plan, row, num_scheduled)
+
+
+def _plan_chunk(books: Books, plan: PlanBuilder, row: int, num_scheduled: int) -> None:
+    """Compute the row's next known tokens; blocks are there."""
+    sequence, block_size = books.rows.sequence(row), books.blocks.block_size
+    start = int(books.rows.num_computed[row])
+    stop = start + num_scheduled
+    samples = books.rows.advance_prefill(row, num_scheduled, step=plan.step)
+    chunk = PrefillChunk(row=row, start=start, token_ids=sequence.token_ids[start:stop], samples=samples)
+    plan.prefill(chunk, sequence.request.request_id)
+    if sequence.block_digests:
+        books.blocks.register_prefix(row, sequence.block_digests, range(start // block_size, stop // block_size))
