@@ -14,15 +14,18 @@ MIN_INTERVAL_S = 0.1
 class Bar:
     """Shown within a ``with`` block, redrawn ten times a second at most; ``options`` are tqdm's.
 
-    tqdm's bars finalise themselves in Python code. An interrupt that arrives while the collector runs such code is
-    printed and lost, so the bar is released here, at a known moment, even if a traceback still refers to this object.
+    An interrupt that arrives while the garbage collector runs Python code is printed and lost. So no bar, interrupted
+    at whatever place and kept by a traceback for a while, may need a finaliser in Python. That rules out tqdm's
+    widgets: they are built slowly, and each half-built part has one. Besides, a finished widget stays in memory for
+    good, and saved notebooks show text everywhere.
     """
 
     def __init__(self, **options: Any) -> None:
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
 
         class QuietBar(tqdm):  # type: ignore[misc]
             monitor_interval = 0  # tqdm's monitor is a thread that outlives the bar
+            __del__ = object.__hash__  # in C, and does nothing, in the place of tqdm's own in Python
 
         self._bar: Any = QuietBar(mininterval=MIN_INTERVAL_S, miniters=1, **options)
 
@@ -38,5 +41,3 @@ class Bar:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bar.close()
-        self._bar.disp = None  # the notebook's bar refers to itself here
-        self._bar = None
