@@ -69,7 +69,10 @@ def run_rows(
     try:
         job.run(prompts)
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(f"{figures.rows_done}/{num_rows} rows were done.")
+        note = f"{figures.rows_done}/{num_rows} rows were done."
+        interrupt.add_note(note)
+        # what IPython shows instead of our stack, whose formatting can take longer than the interrupt itself
+        interrupt._render_traceback_ = lambda: [f"KeyboardInterrupt: {note}"]  # type: ignore[attr-defined]
         raise
     return RowOutcome(job.texts, job.errors, figures)
 

@@ -22,7 +22,7 @@ from pagednb.sampling_params import SamplingParams
 if TYPE_CHECKING:
     from pagednb.engine.detokenizer import TextDecoder
 
-ABORT_WAIT_S = 0.5
+ABORT_WAIT_S = 0.3
 
 Key = TypeVar("Key", bound=Hashable)
 

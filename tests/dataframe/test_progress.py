@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import threading
+import time
 
 import pytest
 import tqdm.auto
@@ -60,23 +61,29 @@ def test_the_bar_ends_complete(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["std", "notebook"])
-def test_a_bar_is_gone_when_it_is_over(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when a traceback holds on to what showed it: a finaliser run by the collector would swallow an interrupt."""
+@pytest.mark.parametrize("place", ["__init__", "refresh", "format_meter", "the caller"])
+def test_an_interrupted_bar_leaves_no_finaliser(kind: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that the garbage collector runs later would swallow the next interrupt."""
     monkeypatch.setattr(tqdm.auto, "tqdm", importlib.import_module(f"tqdm.{kind}").tqdm)
     finalised: list[str] = []
     monkeypatch.setattr(tqdm.std.tqdm, "__del__", lambda bar: finalised.append(type(bar).__name__))
-    gc.collect()
-    finalised.clear()
-    gc.disable()
-    try:
-        with pytest.raises(KeyboardInterrupt) as caught, watch_with(True, 100) as watch:
+
+    def interrupt(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught, monkeypatch.context() as patch:
+        if place != "the caller":
+            patch.setattr(tqdm.std.tqdm, place, interrupt)
+        with watch_with(True, 100) as watch:
             watch(figures(50))
-            assert finalised == []
-            raise KeyboardInterrupt
-        assert finalised == ["QuietBar"]
-        assert caught.value.__traceback__ is not None
-    finally:
-        gc.enable()
+            time.sleep(0.1)
+            watch(figures(60))
+            interrupt()
+    assert caught.value.__traceback__ is not None
+    del caught
+    gc.collect()
+    assert finalised == []
+    assert not [bar for bar in tqdm.std.tqdm._instances if type(bar).__name__ == "QuietBar"]
 
 
 def test_the_environment_decides_when_the_caller_does_not(
