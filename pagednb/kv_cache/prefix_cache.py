@@ -70,10 +70,11 @@ class PrefixCache:
         return block_ids
 
     def register(self, block_ids: Sequence[int], digests: Sequence[bytes]) -> list[int]:
-        """Name blocks and return those named; a digest that names another block already stays there."""
+        """Name blocks and return those named now; whichever block and digest is taken already stays as it is."""
         named = []
         for block_id, digest in zip(block_ids, digests, strict=True):
-            if self._digest_to_block.setdefault(digest, block_id) == block_id:
+            if digest not in self._digest_to_block and block_id not in self._block_to_digest:
+                self._digest_to_block[digest] = block_id
                 self._block_to_digest[block_id] = digest
                 named.append(block_id)
         return named

@@ -16,7 +16,7 @@ class PlanBuilder:
         self.num_tokens_left = token_budget
         self.is_short_of_blocks = False
         self._decode_rows = EMPTY_ROWS
-        self._decode_request_ids = EMPTY_ROWS
+        self._decode_request_ids = np.empty(0, dtype=np.int64)
         self._admissions: list[Admission] = []
         self._grown: list[GrownBlocks] = []
         self._block_copies: list[tuple[int, int]] = []

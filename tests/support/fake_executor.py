@@ -1,8 +1,7 @@
-"""A device without a model: its KV cache stores token ids, and the next token is a hash of what the cache returns.
+"""An executor without a model: its KV cache holds token ids, and a token depends on all tokens read back from it.
 
-It keeps rows and block tables of its own from plans alone, as the runner does, and "attends" by reading a row's whole
-sequence back through its table. A wrong table, a block reused too early, a missing copy or a false prefix hit changes
-the history and so the tokens. ``tokens_alone`` is the oracle: a plain list and the same hash.
+It knows what the plans tell it and nothing else. A wrong block table, a block handed out too early, a missing copy or
+a bad prefix hit therefore changes the tokens, which ``tokens_alone`` foretells; and what no plan may ask fails at once.
 """
 
 from __future__ import annotations
@@ -14,41 +13,43 @@ from collections.abc import Sequence
 import numpy as np
 
 from pagednb.config import CacheGeometry
-from pagednb.request import FinishReason, Request
-from pagednb.sampling_params import SamplingParams
-from pagednb.scheduler.output import LogprobArrays, RunnerOutput, SchedulerOutput
+from pagednb.request import Request
+from pagednb.scheduler.output import Admission, LogprobArrays, PrefillChunk, RunnerOutput, SchedulerOutput
 
+VOCAB_SIZE = 40
+EOS = 0
 NEVER_WRITTEN = -1
 
 
-def next_token(token_ids: Sequence[int] | np.ndarray, seed: int, vocab_size: int) -> int:
-    """The token that follows ``token_ids``."""
-    return zlib.crc32(np.asarray(token_ids, dtype=np.int32).tobytes(), seed) % vocab_size
+def next_token(history: np.ndarray, seed: int) -> int:
+    """The token after ``history``, whatever else runs."""
+    return zlib.crc32(history.astype(np.int32).tobytes(), seed & 0xFFFFFFFF) % VOCAB_SIZE
 
 
-def tokens_alone(request: Request, *, vocab_size: int, eos_token_ids: Sequence[int]) -> tuple[list[int], FinishReason]:
-    """Generate one request with nothing but a list: the output and why it ends."""
+def tokens_alone(request: Request, eos_token_ids: Sequence[int] = (EOS,)) -> list[int]:
+    """The request's whole output, computed without any engine."""
     params = request.sampling_params
-    stops = set(params.stop_token_ids) | (set() if params.ignore_eos else set(eos_token_ids))
-    sequence = request.prompt_token_ids.tolist()
+    stops = {*(params.stop_token_ids or ()), *(() if params.ignore_eos else eos_token_ids)}
+    tokens = request.prompt_token_ids.tolist()
     for _ in range(request.max_tokens):
-        sequence.append(next_token(sequence, request.seed, vocab_size))
-        if sequence[-1] in stops:
-            return sequence[request.num_prompt_tokens :], FinishReason.STOP
-    return sequence[request.num_prompt_tokens :], FinishReason.LENGTH
+        tokens.append(next_token(np.array(tokens), request.seed))
+        if tokens[-1] in stops:
+            break
+    return tokens[request.num_prompt_tokens :]
 
 
 @dataclasses.dataclass(slots=True)
 class _Row:
+    """What the device would know of a running request."""
+
+    admission: Admission
     table: list[int]
-    num_computed: int
-    seed: int
-    params: SamplingParams
-    last_token: int | None = None
+    num_written: int
+    last_token: int = NEVER_WRITTEN
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Pending:
+@dataclasses.dataclass(frozen=True)
+class _Ready:
     output: RunnerOutput
 
     def result(self) -> RunnerOutput:
@@ -56,89 +57,126 @@ class _Pending:
 
 
 class FakeExecutor:
-    """Implements ``Executor``. What a plan does to the device is done when it is executed, in plan order."""
+    """Implements ``Executor``. Tokens are made at once; ``result`` only hands them over."""
 
-    def __init__(self, geometry: CacheGeometry, *, vocab_size: int = 1000) -> None:
-        self.vocab_size = vocab_size
+    def __init__(self, geometry: CacheGeometry) -> None:
+        self.store = np.full((geometry.num_blocks, geometry.block_size), NEVER_WRITTEN, dtype=np.int64)
         self.num_steps = 0
         self.num_copies = 0
         self._block_size = geometry.block_size
-        self._store = np.full((geometry.num_blocks, geometry.block_size), NEVER_WRITTEN, dtype=np.int32)
         self._rows: dict[int, _Row] = {}
+        self._last_step = 0
 
-    def execute(self, plan: SchedulerOutput) -> _Pending:
-        assert not plan.is_empty, "an empty plan was executed"
+    def execute(self, plan: SchedulerOutput) -> _Ready:
+        """Apply the diff, write the K/V of all tokens of the pass, then read and sample."""
+        assert not plan.is_empty, "an empty plan must not be executed"
+        assert plan.step > self._last_step, f"step {plan.step} after {self._last_step}"
         self.num_steps += 1
+        self._last_step = plan.step
+        _check_types(plan)
         self._apply_diff(plan)
-        # as in every layer of a real pass, all writes come before all reads
+        newcomers = {admission.row for admission in plan.admissions}
         for row in plan.decode_rows.tolist():
-            state = self._rows[row]
-            assert state.last_token is not None, f"row {row} decodes before its prompt is computed"
-            self._write(state, [state.last_token])
+            self._write(row, [self._rows[row].last_token], newcomers)
         for chunk in plan.prefills:
-            assert chunk.start == self._rows[chunk.row].num_computed, f"chunk of row {chunk.row} leaves a gap"
-            self._write(self._rows[chunk.row], chunk.token_ids.tolist())
-        expected = [*plan.decode_rows.tolist(), *(chunk.row for chunk in plan.prefills if chunk.samples)]
-        assert plan.sampled_rows.tolist() == expected
-        assert plan.max_seq_len == max(self._rows[row].num_computed for row in self._running(plan))
-        tokens = [self._sample(row) for row in expected]
-        token_ids = np.array(tokens, dtype=np.int64).reshape(-1, 1)
-        return _Pending(RunnerOutput(token_ids=token_ids, logprobs=self._logprobs(expected, tokens)))
+            self._write_chunk(chunk, newcomers)
+        sampling = [*plan.decode_rows.tolist(), *(chunk.row for chunk in plan.prefills if chunk.samples)]
+        assert plan.sampled_rows.tolist() == sampling, f"{plan.sampled_rows} for {sampling}"
+        tokens = [self._sample(row, plan.max_seq_len) for row in sampling]
+        token_ids = np.array(tokens, dtype=np.int64)[:, None] if tokens else np.empty((0, 1), dtype=np.int64)
+        return _Ready(RunnerOutput(token_ids=token_ids, logprobs=self._logprobs(sampling, tokens)))
 
     def reset(self) -> None:
+        """Forget all rows."""
         self._rows.clear()
 
     def shutdown(self) -> None:
-        self._rows.clear()
+        """Nothing is held."""
 
-    @staticmethod
-    def _running(plan: SchedulerOutput) -> list[int]:
-        return [*plan.decode_rows.tolist(), *(chunk.row for chunk in plan.prefills)]
+    # the diff: release, admit, grow, copy
 
     def _apply_diff(self, plan: SchedulerOutput) -> None:
         for row in plan.released_rows.tolist():
             del self._rows[row]
-        for new in plan.admissions:
-            assert new.row not in self._rows, f"row {new.row} is admitted while taken"
-            self._rows[new.row] = _Row(new.block_ids.tolist(), new.num_computed_tokens, new.seed, new.sampling_params)
+        for admission in plan.admissions:
+            assert admission.row not in self._rows, f"row {admission.row} is taken"
+            self._rows[admission.row] = _Row(admission, admission.block_ids.tolist(), admission.num_computed_tokens)
         growth = plan.growth
-        entries = zip(growth.rows.tolist(), growth.columns.tolist(), growth.block_ids.tolist(), strict=True)
-        for row, column, block_id in entries:
+        columns = zip(growth.rows.tolist(), growth.columns.tolist(), growth.block_ids.tolist(), strict=True)
+        for row, column, block in columns:
             table = self._rows[row].table
-            assert column <= len(table), f"row {row} grows at {column} and has {len(table)} blocks"
-            table[column : column + 1] = [block_id]
-        if plan.block_copies:
-            sources, destinations = np.array(plan.block_copies).T
-            self._store[destinations] = self._store[sources]
-            self.num_copies += len(sources)
+            assert column <= len(table), f"row {row} of {len(table)} blocks gets column {column}"
+            table[column : column + 1] = [block]
+        destinations = [destination for _, destination in plan.block_copies]
+        sources = [source for source, _ in plan.block_copies]
+        assert len(set(destinations)) == len(destinations), f"copied twice into one block: {destinations}"
+        assert not set(sources) & set(destinations), "a copy of a copy depends on the order"
+        self.store[destinations] = self.store[sources]
+        self.num_copies += len(destinations)
 
-    def _write(self, state: _Row, token_ids: list[int]) -> None:
-        for token_id in token_ids:
-            column, offset = divmod(state.num_computed, self._block_size)
-            assert state.table[column] != 0, "a token is written to the scratch block"
-            self._store[state.table[column], offset] = token_id
-            state.num_computed += 1
+    # the pass: all writes, then all reads
 
-    def _sample(self, row: int) -> int:
+    def _write_chunk(self, chunk: PrefillChunk, newcomers: set[int]) -> None:
+        row = self._rows[chunk.row]
+        known = row.admission.token_ids
+        stop = chunk.start + len(chunk.token_ids)
+        assert chunk.start == row.num_written, f"row {chunk.row} at {row.num_written} computes from {chunk.start}"
+        assert np.array_equal(chunk.token_ids, known[chunk.start : stop]), "a chunk of other tokens"
+        assert chunk.samples == (stop == len(known)), f"{chunk.samples=} at {stop} of {len(known)}"
+        self._write(chunk.row, chunk.token_ids.tolist(), newcomers)
+
+    def _write(self, row: int, tokens: list[int], newcomers: set[int]) -> None:
         state = self._rows[row]
-        history = self._store[state.table].reshape(-1)[: state.num_computed]
-        assert len(history) == state.num_computed and NEVER_WRITTEN not in history, f"row {row} reads unwritten slots"
-        state.last_token = next_token(history, state.seed, self.vocab_size)
+        for position, token in enumerate(tokens, start=state.num_written):
+            block = state.table[position // self._block_size]
+            assert block != 0, f"row {row} writes to scratch"
+            self._check_alone(row, position, block, newcomers)
+            self.store[block, position % self._block_size] = token
+        state.num_written += len(tokens)
+
+    def _check_alone(self, row: int, position: int, block: int, newcomers: set[int]) -> None:
+        """Others may hold a block that is written only if they came in this step and count on what is written."""
+        for other, state in self._rows.items():
+            if other != row and block in state.table:
+                is_reader = other in newcomers and position < state.admission.num_computed_tokens
+                assert is_reader, f"row {row} writes block {block} at {position}, row {other} holds it too"
+
+    def _sample(self, row: int, max_seq_len: int) -> int:
+        state = self._rows[row]
+        assert state.num_written <= max_seq_len, f"{state.num_written} tokens, max_seq_len {max_seq_len}"
+        positions = np.arange(state.num_written)
+        blocks = np.array(state.table)[positions // self._block_size]
+        history = self.store[blocks, positions % self._block_size]
+        assert (history != NEVER_WRITTEN).all(), f"row {row} reads slots that were never written"
+        state.last_token = next_token(history, state.admission.seed)
         return state.last_token
 
     def _logprobs(self, rows: list[int], tokens: list[int]) -> LogprobArrays | None:
-        """Made-up values that say which token they belong to: minus the token id, rank 1, then its successors."""
-        wanted = [(i, self._rows[row].params.logprobs) for i, row in enumerate(rows)]
-        wanted = [(i, width) for i, width in wanted if width is not None]
-        if not wanted:
+        asked = [i for i, row in enumerate(rows) if self._rows[row].admission.sampling_params.logprobs is not None]
+        if not asked:
             return None
-        width = max(width for _, width in wanted)
-        sampled = np.array([tokens[i] for i, _ in wanted], dtype=np.int32)
-        top = sampled[:, None] + np.arange(width, dtype=np.int32)
+        width = max(self._rows[rows[i]].admission.sampling_params.logprobs or 0 for i in asked)
         return LogprobArrays(
-            sample_positions=np.array([i for i, _ in wanted], dtype=np.int32),
-            sampled_logprobs=-sampled.astype(np.float32),
-            ranks=np.ones(len(wanted), dtype=np.int32),
-            top_token_ids=top,
-            top_logprobs=-top.astype(np.float32),
+            sample_positions=np.array(asked, dtype=np.int32),
+            sampled_logprobs=np.array([-float(tokens[i]) for i in asked], dtype=np.float32),
+            ranks=np.array([tokens[i] + 1 for i in asked], dtype=np.int32),
+            top_token_ids=np.tile(np.arange(width, dtype=np.int32), (len(asked), 1)),
+            top_logprobs=np.tile(-np.arange(width, dtype=np.float32), (len(asked), 1)),
         )
+
+
+def _check_types(plan: SchedulerOutput) -> None:
+    growth = plan.growth
+    for rows in (
+        plan.released_rows,
+        plan.decode_rows,
+        plan.sampled_rows,
+        growth.rows,
+        growth.columns,
+        growth.block_ids,
+    ):
+        assert rows.dtype == np.int32, rows.dtype
+    assert plan.sampled_request_ids.dtype == np.int64, plan.sampled_request_ids.dtype
+    for array in [*(a.token_ids for a in plan.admissions), *(chunk.token_ids for chunk in plan.prefills)]:
+        assert array.dtype == np.int32, array.dtype
+    assert all(admission.block_ids.dtype == np.int32 for admission in plan.admissions)

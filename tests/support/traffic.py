@@ -1,11 +1,13 @@
-"""A scheduler over the fake executor, driven step by step; every answer is compared with the oracle."""
+"""Random traffic through scheduler and core on the fake executor, each answer compared with the request run alone."""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import random
+from typing import Literal
 
 import numpy as np
-from support.fake_executor import FakeExecutor, tokens_alone
+from support.fake_executor import EOS, VOCAB_SIZE, FakeExecutor, tokens_alone
 
 from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.engine.core import EngineCore
@@ -13,121 +15,226 @@ from pagednb.request import FinishReason, Request, RequestUpdate
 from pagednb.sampling_params import SamplingParams
 from pagednb.scheduler.scheduler import Scheduler
 
-EOS = (0, 1)
+
+def make_request(request_id: int, prompt: list[int] | np.ndarray, max_tokens: int = 8, **fields) -> Request:
+    """A request whose sampling parameters and seed are chosen unless given."""
+    params = fields.pop("sampling_params", SamplingParams(temperature=0.0))
+    return Request(
+        request_id=request_id,
+        prompt_token_ids=np.array(prompt, dtype=np.int32),
+        sampling_params=params,
+        max_tokens=max_tokens,
+        seed=fields.pop("seed", request_id),
+        **fields,
+    )
 
 
-class Traffic:
-    """Adds requests and steps; the books are checked after every step."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How big everything is."""
 
-    def __init__(
-        self,
-        *,
-        num_blocks: int = 64,
-        block_size: int = 4,
-        max_num_seqs: int = 8,
-        max_num_batched_tokens: int = 64,
-        max_model_len: int = 128,
-        enable_prefix_caching: bool = True,
-        launch_ahead: int = 0,
-        vocab_size: int = 50,
-    ) -> None:
-        self.geometry = CacheGeometry(num_blocks=num_blocks, block_size=block_size, max_model_len=max_model_len)
+    block_size: int = 4
+    num_blocks: int = 24
+    max_num_seqs: int = 6
+    max_num_batched_tokens: int = 64
+    enable_prefix_caching: bool = True
+    launch_ahead: Literal[0, 1] = 0
+    eos_token_ids: tuple[int, ...] = (EOS,)
+
+    @property
+    def geometry(self) -> CacheGeometry:
+        """The cache; a sequence may fill all of it."""
+        return CacheGeometry(num_blocks=self.num_blocks, block_size=self.block_size, max_model_len=self.max_model_len)
+
+    @property
+    def max_model_len(self) -> int:
+        """As much as the cache holds, 160 at most."""
+        return min(160, (self.num_blocks - 1) * self.block_size)
+
+    def build(self) -> EngineCore:
+        """Scheduler and fake executor of this size."""
         config = SchedulerConfig(
-            max_num_seqs=max_num_seqs,
-            max_num_batched_tokens=max_num_batched_tokens,
-            max_model_len=max_model_len,
-            enable_prefix_caching=enable_prefix_caching,
-            eos_token_ids=EOS,
+            max_num_seqs=self.max_num_seqs,
+            max_num_batched_tokens=self.max_num_batched_tokens,
+            max_model_len=self.max_model_len,
+            enable_prefix_caching=self.enable_prefix_caching,
+            eos_token_ids=self.eos_token_ids,
         )
-        self.scheduler = Scheduler(config, self.geometry)
-        self.executor = FakeExecutor(self.geometry, vocab_size=vocab_size)
-        self.core = EngineCore(self.scheduler, self.executor, launch_ahead=launch_ahead)
+        return EngineCore(Scheduler(config, self.geometry), FakeExecutor(self.geometry), launch_ahead=self.launch_ahead)
+
+
+class Watcher:
+    """Steps a core, checks its books every time, and judges every update."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.core = setting.build()
+        self._eos_token_ids = setting.eos_token_ids
         self.requests: dict[int, Request] = {}
-        self.streamed: dict[int, list[int]] = {}
-        self.last_updates: dict[int, RequestUpdate] = {}
+        self.final: dict[int, RequestUpdate] = {}
+        self.order: list[int] = []  # request ids as they finished
+        self._seen: dict[int, list[int]] = {}
 
-    def add(
-        self,
-        prompt: list[int] | np.ndarray,
-        max_tokens: int = 8,
-        *,
-        priority: int = 0,
-        parent_id: int | None = None,
-        stream: bool = False,
-        cache_salt: bytes = b"",
-        **params: Any,
-    ) -> int:
-        """Submit a request and return its id."""
-        request_id = len(self.requests)
-        token_ids = np.array(prompt, dtype=np.int32)
-        token_ids.setflags(write=False)
-        request = Request(
-            request_id=request_id,
-            prompt_token_ids=token_ids,
-            sampling_params=SamplingParams(**params),
-            max_tokens=max_tokens,
-            seed=request_id,
-            priority=priority,
-            parent_id=parent_id,
-            stream=stream,
-            cache_salt=cache_salt,
-        )
-        self.scheduler.add(request)
-        self.requests[request_id] = request
-        self.streamed[request_id] = []
-        return request_id
+    def add(self, request: Request) -> None:
+        """Submit a request."""
+        self.requests[request.request_id] = request
+        self._seen[request.request_id] = []
+        self.core.scheduler.add(request)
 
-    def step(self, count: int = 1) -> None:
-        for _ in range(count):
-            self.take(self.core.step())
-            self.scheduler.check_integrity()
-
-    def abort(self, request_ids: list[int]) -> None:
-        updates = self.scheduler.abort(request_ids)
-        assert all(update.finish_reason is FinishReason.ABORT for update in updates)
+    def step(self) -> list[RequestUpdate]:
+        """Run one step."""
+        updates = self.core.step()
         self.take(updates)
-        self.scheduler.check_integrity()
+        self.core.scheduler.check_integrity()
+        return updates
 
-    def take(self, updates: list[RequestUpdate]) -> None:
-        """Note updates, and check what they claim."""
-        for update in updates:
-            assert update.request_id not in self.last_updates, f"{update.request_id} was heard of after its end"
-            request = self.requests[update.request_id]
-            if update.new_token_ids:
-                assert request.wants_updates and len(update.new_token_ids) == 1
-            if request.sampling_params.logprobs is not None:
-                assert [-entry.logprob for entry in update.logprobs] == list(update.new_token_ids)
-                assert all(len(entry.top_token_ids) == request.sampling_params.logprobs for entry in update.logprobs)
-            self.streamed[update.request_id] += update.new_token_ids
-            if update.finish_reason is not None:
-                self.last_updates[update.request_id] = update
-
-    def finish(self, *, max_steps: int = 20_000) -> None:
-        """Run until idle; then every answer is the oracle's and every block is back."""
-        for _ in range(max_steps):
+    def finish(self) -> None:
+        """Step until all is done; more steps than all work one token at a time could need mean that someone starves."""
+        bound = 100 + 20 * sum(request.max_total_tokens for request in self.requests.values())
+        for _ in range(bound):
             if not self.core.has_work:
                 break
             self.step()
-        assert not self.core.has_work, f"unfinished after {max_steps} steps"
-        assert self.last_updates.keys() == self.requests.keys()
-        for request_id in self.requests:
-            self.check_answer(request_id)
-        assert self.scheduler.stats().num_used_blocks == 0
+        assert not self.core.has_work, f"not done after {bound} steps: {self.core.scheduler.stats()}"
+        assert self.final.keys() == self.requests.keys()
+        stats = self.core.scheduler.stats()
+        assert (stats.num_used_blocks, stats.num_running, stats.num_waiting) == (0, 0, 0), stats
 
-    def check_answer(self, request_id: int) -> None:
-        request, update = self.requests[request_id], self.last_updates[request_id]
-        expected, reason = tokens_alone(request, vocab_size=self.executor.vocab_size, eos_token_ids=EOS)
-        output = update.output_token_ids.tolist()
-        if update.finish_reason is FinishReason.ABORT:
-            assert output == expected[: len(output)]
-        else:
-            assert (output, update.finish_reason) == (expected, reason)
-            is_stop_token = reason is FinishReason.STOP and (
-                request.sampling_params.ignore_eos or output[-1] not in EOS
-            )
-            assert update.stop_token_id == (output[-1] if is_stop_token else None)
+    def abort(self, request_ids: list[int]) -> None:
+        """Abort; requests that have ended already bring nothing."""
+        live = {request_id for request_id in request_ids if request_id in self.requests} - self.final.keys()
+        updates = self.core.scheduler.abort(request_ids)
+        assert {update.request_id for update in updates} == live
+        self.take(updates)
+        self.core.scheduler.check_integrity()
+
+    def take(self, updates: list[RequestUpdate]) -> None:
+        """Compare updates with what each request must say alone."""
+        for update in updates:
+            request = self.requests[update.request_id]
+            assert update.request_id not in self.final, f"news of {update.request_id} after its end"
+            assert request.wants_updates or not update.new_token_ids
+            self._seen[update.request_id] += update.new_token_ids
+            if request.sampling_params.logprobs is not None:
+                told = [int(-details.logprob) for details in update.logprobs]
+                assert told == list(update.new_token_ids), f"logprobs of {told} for {update.new_token_ids}"
+            if update.finish_reason is not None:
+                self.final[update.request_id] = update
+                self.order.append(update.request_id)
+                self._judge(request, update)
+
+    def tokens_alone(self, request: Request) -> list[int]:
+        """What the request would generate without company."""
+        return tokens_alone(request, self._eos_token_ids)
+
+    def _judge(self, request: Request, update: RequestUpdate) -> None:
+        output, expected = update.output_token_ids.tolist(), self.tokens_alone(request)
         if request.wants_updates:
-            assert self.streamed[request_id] == output
+            assert self._seen[request.request_id] == output, f"told {self._seen[request.request_id]}, made {output}"
+        was_cut = update.finish_reason is FinishReason.ABORT or (len(output) < len(expected))
+        assert output == (expected[: len(output)] if was_cut else expected), f"{output} instead of {expected}"
+        if update.finish_reason is FinishReason.LENGTH:
+            assert len(output) == request.max_tokens
+        if update.finish_reason is FinishReason.STOP and not was_cut:
+            is_eos = output[-1] in self._eos_token_ids and not request.sampling_params.ignore_eos
+            assert update.stop_token_id == (None if is_eos else output[-1])
 
-    def output(self, request_id: int) -> list[int]:
-        return self.last_updates[request_id].output_token_ids.tolist()
+
+class Traffic:
+    """Seeded random arrivals, forks, aborts and cache resets."""
+
+    def __init__(self, setting: Setting, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.setting = setting
+        self.watcher = Watcher(setting)
+        self.cut_short: set[int] = set()
+        prefix = (setting.max_model_len * 2) // 3
+        self._prefixes = [[self._token() for _ in range(prefix)] for _ in range(3)]
+
+    def run(self, num_steps: int) -> Watcher:
+        """Let ``num_steps`` steps of arrivals pass, then finish."""
+        for _ in range(num_steps):
+            for event, chance in self._events():
+                if self.random.random() < chance:
+                    event()
+            self._stop_some(self.watcher.step())
+        self.watcher.finish()
+        for request_id, update in self.watcher.final.items():
+            full = self.watcher.tokens_alone(self.watcher.requests[request_id])
+            assert request_id in self.cut_short or update.output_token_ids.tolist() == full
+        return self.watcher
+
+    def _events(self):
+        return (
+            (self._arrive, 0.45),
+            (self._arrive_with_forks, 0.12),
+            (self._fork_a_running_one, 0.08),
+            (self._abort_one, 0.06),
+            (self._abort_storm, 0.01),
+            (self.watcher.core.scheduler.reset_prefix_cache, 0.01),
+        )
+
+    def _token(self) -> int:
+        return self.random.randrange(1, VOCAB_SIZE)
+
+    def _prompt(self) -> list[int]:
+        longest = self.setting.max_model_len - 1
+        shared = self.random.choice(self._prefixes)[: self.random.choice((0, 0, 3, 9, longest))]
+        own = [self._token() for _ in range(self.random.choice((0, 1, 2, 5, 17, 40)))]
+        return (shared + own)[:longest] or [self._token()]
+
+    def _arrive(self, prompt: list[int] | None = None, **fields) -> Request:
+        prompt = prompt or self._prompt()
+        room = self.setting.max_model_len - len(prompt)
+        params = SamplingParams(
+            temperature=0.0,
+            ignore_eos=self.random.random() < 0.5,
+            stop_token_ids=[3, 4] if self.random.random() < 0.2 else None,
+            logprobs=self.random.choice((None, None, None, 0, 2)),
+        )
+        request = make_request(
+            len(self.watcher.requests) + 1,
+            prompt,
+            self.random.randint(1, min(room, 40)),
+            sampling_params=params,
+            seed=self.random.getrandbits(64),
+            stream=self.random.random() < 0.3,
+            cache_salt=self.random.choice((b"", b"", b"", b"salt")),
+            **{"priority": self.random.choice((0, 0, 0, -1, 5)), **fields},
+        )
+        self.watcher.add(request)
+        return request
+
+    def _arrive_with_forks(self) -> None:
+        parent = self._arrive()
+        for _ in range(self.random.randint(1, 4)):
+            self._fork(parent)
+
+    def _fork_a_running_one(self) -> None:
+        live = self._live()
+        if live:
+            self._fork(self.watcher.requests[self.random.choice(live)])
+
+    def _fork(self, parent: Request) -> None:
+        priority = self.random.choice((parent.priority, parent.priority, -2))
+        self._arrive(parent.prompt_token_ids.tolist(), parent_id=parent.request_id, priority=priority)
+
+    def _live(self) -> list[int]:
+        return [request_id for request_id in self.watcher.requests if request_id not in self.watcher.final]
+
+    def _abort_one(self) -> None:
+        if live := self._live():
+            self._abort([self.random.choice(live), 10**9])
+
+    def _abort_storm(self) -> None:
+        self._abort(self.random.sample(list(self.watcher.requests), len(self.watcher.requests) * 3 // 4))
+
+    def _abort(self, request_ids: list[int]) -> None:
+        self.cut_short.update(request_ids)
+        self.watcher.abort(request_ids)
+
+    def _stop_some(self, updates: list[RequestUpdate]) -> None:
+        """As the engine loop does when text met a stop string."""
+        for update in updates:
+            if update.finish_reason is None and self.random.random() < 0.03:
+                self.cut_short.add(update.request_id)
+                self.watcher.take([self.watcher.core.scheduler.finish_stopped(update.request_id)])
