@@ -63,7 +63,9 @@ def test_an_interrupt_keeps_the_partial_text_and_the_next_cell_works(kernel: Rea
     assert last["text/markdown"].endswith("*⏹ interrupted*")
     after = kernel.run("line = %generate --max-tokens 5 where is my order\nprint(line)").stdout
     assert after == before
-    books = kernel.run("import pagednb; s = pagednb.status(); print(s.num_running, s.num_waiting, s.num_used_blocks)")
+    books = kernel.run(
+        "import pagednb; s = pagednb.status().scheduler; print(s.num_running, s.num_waiting, s.num_used_blocks)"
+    )
     assert books.stdout == "0 0 0\n"
 
 

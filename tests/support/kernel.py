@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -109,7 +110,9 @@ def is_idle(message: Message, msg_id: str) -> bool:
 def real_kernel() -> Iterator[RealKernel]:
     """Start a kernel on this very interpreter, whatever kernels are installed, and end it afterwards."""
     manager = KernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-    manager.start_kernel(extra_arguments=["--InteractiveShell.colors=nocolor"])
+    # one thread: on tiny matrices more would only fight with the kernel's own
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    manager.start_kernel(env=environment, extra_arguments=["--InteractiveShell.colors=nocolor"])
     client = manager.blocking_client()
     try:
         client.start_channels()
