@@ -67,6 +67,11 @@ class FakeExecutor:
         self._rows: dict[int, _Row] = {}
         self._last_step = 0
 
+    @property
+    def tables(self) -> list[list[int]]:
+        """Block tables of all rows."""
+        return [row.table for row in self._rows.values()]
+
     def execute(self, plan: SchedulerOutput) -> _Ready:
         """Apply the diff, write the K/V of all tokens of the pass, then read and sample."""
         assert not plan.is_empty, "an empty plan must not be executed"
@@ -105,8 +110,8 @@ class FakeExecutor:
         columns = zip(growth.rows.tolist(), growth.columns.tolist(), growth.block_ids.tolist(), strict=True)
         for row, column, block in columns:
             table = self._rows[row].table
-            assert column <= len(table), f"row {row} of {len(table)} blocks gets column {column}"
-            table[column : column + 1] = [block]
+            assert column == len(table), f"row {row} of {len(table)} blocks gets column {column}"
+            table.append(block)
         destinations = [destination for _, destination in plan.block_copies]
         sources = [source for source, _ in plan.block_copies]
         assert len(set(destinations)) == len(destinations), f"copied twice into one block: {destinations}"
