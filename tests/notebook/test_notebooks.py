@@ -12,7 +12,7 @@ import pytest
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-MIN_ACCURACY = 90.0
+MIN_ACCURACY = 95.0
 
 
 def execute(notebook: pathlib.Path, output: pathlib.Path) -> subprocess.CompletedProcess[str]:
