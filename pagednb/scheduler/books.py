@@ -14,26 +14,28 @@ from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.kv_cache.block_manager import BlockManager
 from pagednb.scheduler.row_table import RowTable
 from pagednb.scheduler.sequence import Sequence
-from pagednb.scheduler.stats import SlotUse
+from pagednb.scheduler.stats import Counters, SlotUse
 from pagednb.scheduler.waiting_queue import WaitingQueue
 
 
 class Books:
     """Who waits, who runs, who holds which blocks."""
 
-    def __init__(self, config: SchedulerConfig, geometry: CacheGeometry) -> None:
+    def __init__(self, config: SchedulerConfig, geometry: CacheGeometry, counters: Counters) -> None:
         self.config = config
         self.rows = RowTable(config.max_num_seqs)
         self.blocks = BlockManager(geometry, config.max_num_seqs, enable_prefix_caching=config.enable_prefix_caching)
         self.waiting = WaitingQueue()
-        self.num_preemptions = 0
-        self.num_prefix_query_tokens = 0
-        self.num_prefix_hit_tokens = 0
+        self.counters = counters
         self._released_rows: list[int] = []  # not yet told to the runner
 
     def order(self, row: int) -> tuple[int, int]:
         """Return (priority, arrival) of the row's owner: the least is served first."""
         return self.rows.sequence(row).order
+
+    def has(self, request_id: int) -> bool:
+        """Whether a request waits or runs."""
+        return request_id in self.rows.row_of or request_id in self.waiting
 
     def enqueue(self, sequence: Sequence) -> None:
         """Let a new sequence wait: for its turn, or before that for the prompt that it will fork."""
@@ -75,7 +77,7 @@ class Books:
         """
         (sequence,) = self.leave([row])
         self.waiting.push(sequence)
-        self.num_preemptions += 1
+        self.counters.num_preemptions += 1
 
     def take_released_rows(self) -> np.ndarray:
         """Return rows left since the last call, int32: for a plan that will be executed."""

@@ -61,10 +61,11 @@ def unpark_forks(books: Books, plan: PlanBuilder) -> None:
 
 def _find_start(books: Books, plan: PlanBuilder, sequence: Sequence) -> _Start:
     blocks, token_ids = books.blocks, sequence.token_ids
-    # one block ahead, or a request might come in only to be sent back by its first decode
-    num_wanted = blocks.blocks_for(min(len(token_ids) + blocks.block_size, sequence.request.max_total_tokens))
+    # one block ahead, or a request might come in only to be sent back by its first decode; the last token needs no KV
+    num_wanted = blocks.blocks_for(min(len(token_ids) + blocks.block_size, sequence.request.max_total_tokens - 1))
     parent_row = _parent_row(books, plan, sequence)
     if parent_row is not None:
+        assert books.rows.num_prompt[parent_row] == len(token_ids), "a fork has another prompt than its parent"
         shared = blocks.table(parent_row)[: blocks.blocks_for(len(token_ids))]
         # all shared but the last, which is copied
         return _Start(parent_row, shared, len(token_ids) - 1, num_wanted - len(shared) + 1)
@@ -102,8 +103,8 @@ def _admit(books: Books, plan: PlanBuilder, sequence: Sequence, start: _Start) -
         plan.copy_block(*copied)
     if sequence.num_cached_tokens is None:
         sequence.num_cached_tokens = start.num_computed
-        books.num_prefix_query_tokens += len(token_ids)
-        books.num_prefix_hit_tokens += start.num_computed
+        books.counters.num_prefix_tokens_asked += len(token_ids)
+        books.counters.num_prefix_tokens_hit += start.num_computed
     plan.admit(
         Admission(
             row=row,

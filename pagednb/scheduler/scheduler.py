@@ -21,7 +21,7 @@ from pagednb.scheduler.output import RunnerOutput, SchedulerOutput
 from pagednb.scheduler.plan_builder import PlanBuilder
 from pagednb.scheduler.prefill_phase import plan_admissions, plan_prefills, unpark_forks
 from pagednb.scheduler.sequence import Sequence
-from pagednb.scheduler.stats import SchedulerStats, SlotUse
+from pagednb.scheduler.stats import Counters, SchedulerStats
 from pagednb.scheduler.token_phase import final_update, take_tokens
 
 
@@ -31,10 +31,10 @@ class Scheduler:
     def __init__(self, config: SchedulerConfig, geometry: CacheGeometry) -> None:
         self._config = config
         self._geometry = geometry
-        self._books = Books(config, geometry)
+        self._counters = Counters()
+        self._books = Books(config, geometry, self._counters)
         self._step = 0
         self._num_arrived = 0
-        self._slot_use = SlotUse()  # summed over all steps
 
     @property
     def num_waiting(self) -> int:
@@ -59,6 +59,7 @@ class Scheduler:
         Raises:
             ContextLengthError: it can never fit the model's length or the cache.
         """
+        assert not self._books.has(request.request_id), f"request {request.request_id} is here already"
         self.check_fits(request)
         sequence = Sequence(request, self._num_arrived)
         self._num_arrived += 1
@@ -90,7 +91,7 @@ class Scheduler:
 
     def reset(self) -> None:
         """Forget all requests and cached prefixes, as after a fault."""
-        self._books = Books(self._config, self._geometry)
+        self._books = Books(self._config, self._geometry, self._counters)
 
     def reset_prefix_cache(self) -> None:
         """Forget cached prefixes; running requests keep their blocks."""
@@ -108,7 +109,7 @@ class Scheduler:
         unpark_forks(self._books, plan)
         if plan.is_empty:
             return plan.build()
-        self._slot_use = self._slot_use.plus(self._books.slot_use())
+        self._counters.slot_use = self._counters.slot_use.plus(self._books.slot_use())
         return plan.build(released_rows=self._books.take_released_rows())
 
     def update(self, plan: SchedulerOutput, output: RunnerOutput) -> list[RequestUpdate]:
@@ -123,19 +124,19 @@ class Scheduler:
 
     def stats(self) -> SchedulerStats:
         """Return the figures of this moment."""
-        books, pool = self._books, self._books.blocks.pool
+        pool, counters = self._books.blocks.pool, self._counters
         return SchedulerStats(
             num_waiting=self.num_waiting,
             num_running=self.num_running,
             num_blocks=pool.num_blocks - 1,
             num_used_blocks=pool.num_used,
             num_cached_blocks=pool.num_cached,
-            waste=books.slot_use().waste,
-            mean_waste=self._slot_use.waste,
-            mean_memory_waste=self._slot_use.memory_waste,
-            num_prefix_tokens_hit=books.num_prefix_hit_tokens,
-            num_prefix_tokens_asked=books.num_prefix_query_tokens,
-            num_preemptions=books.num_preemptions,
+            waste=self._books.slot_use().waste,
+            mean_waste=counters.slot_use.waste,
+            mean_memory_waste=counters.slot_use.memory_waste,
+            num_prefix_tokens_hit=counters.num_prefix_tokens_hit,
+            num_prefix_tokens_asked=counters.num_prefix_tokens_asked,
+            num_preemptions=counters.num_preemptions,
         )
 
     def check_integrity(self) -> None:

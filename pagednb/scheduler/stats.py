@@ -62,3 +62,13 @@ class SlotUse(NamedTuple):
             self.num_in_memory + other.num_in_memory,
             self.num_empty + other.num_empty,
         )
+
+
+@dataclasses.dataclass(slots=True)
+class Counters:
+    """Sums over the scheduler's life; a reset does not clear them."""
+
+    num_preemptions: int = 0
+    num_prefix_tokens_hit: int = 0
+    num_prefix_tokens_asked: int = 0
+    slot_use: SlotUse = dataclasses.field(default_factory=SlotUse)
