@@ -63,7 +63,9 @@ VARIANTS = {
 @pytest.fixture(scope="module", params=VARIANTS)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Decoder, torch.nn.Module]:
     name, overrides = VARIANTS[request.param]
-    folder = tiny_model(name, tmp_path_factory.mktemp("model"), gain=1.5, **overrides)  # rounding stays far below the bound
+    folder = tiny_model(
+        name, tmp_path_factory.mktemp("model"), gain=1.5, **overrides
+    )  # rounding stays far below the bound
     return load(folder), transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
