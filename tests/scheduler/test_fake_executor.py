@@ -1,14 +1,20 @@
-"""The fake device notices plans that are wrong: without this the random traffic would prove little."""
+"""The fake device notices wrong plans and a wrong scheduler: without this the random traffic would prove little."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
 from support.traffic import Setting, Traffic
 
+from pagednb.kv_cache import prefix_cache
+from pagednb.kv_cache.block_manager import BlockManager
+from pagednb.kv_cache.block_pool import BlockPool
 from pagednb.scheduler.output import BlockGrowth, SchedulerOutput
+from pagednb.scheduler.row_table import RowTable
+from pagednb.scheduler.scheduler import Scheduler
 
 SETTING = Setting(num_blocks=24, max_num_seqs=8)
 
@@ -59,4 +65,56 @@ def test_a_spoiled_plan_is_noticed(spoil, monkeypatch):
     execute = traffic.watcher.core.executor.execute
     monkeypatch.setattr(traffic.watcher.core.executor, "execute", lambda plan: execute(spoil(plan)))
     with pytest.raises((AssertionError, IndexError, KeyError)):
+        traffic.run(num_steps=200)
+
+
+def forget_to_copy(monkeypatch):
+    """Forks write to blocks that they share."""
+    monkeypatch.setattr(BlockManager, "make_writable", lambda self, row, position: None)
+
+
+def keep_tokens_of_those_who_left(monkeypatch):
+    """A step in flight brings tokens for a row that is another's by now, or nobody's."""
+    monkeypatch.setattr(
+        RowTable, "is_current", lambda self, rows, request_ids, step: np.ones(len(rows), dtype=np.bool_)
+    )
+
+
+def name_blocks_by_their_own_tokens(monkeypatch):
+    """Two sequences with an equal block in the middle share it, whatever came before."""
+    own = 4 * SETTING.block_size
+    monkeypatch.setattr(prefix_cache, "_digest", lambda data: hashlib.blake2b(data[-own:]).digest())
+
+
+def forget_owners(monkeypatch):
+    """A shared block is free as soon as the first of its owners leaves."""
+    monkeypatch.setattr(BlockPool, "acquire", lambda self, block_ids: self.ref_counts.put(block_ids, 1))
+
+
+def hand_out_used_blocks(monkeypatch):
+    """Each allocation returns the same blocks."""
+    allocate = BlockPool.allocate
+
+    def stuck(self, count):
+        _, evicted = allocate(self, count)
+        return np.arange(1, count + 1, dtype=np.int32), evicted
+
+    monkeypatch.setattr(BlockPool, "allocate", stuck)
+
+
+@pytest.mark.parametrize(
+    "sabotage",
+    [
+        forget_to_copy,
+        keep_tokens_of_those_who_left,
+        name_blocks_by_their_own_tokens,
+        forget_owners,
+        hand_out_used_blocks,
+    ],
+)
+def test_a_sabotaged_scheduler_is_noticed_without_its_own_checks(sabotage, monkeypatch):
+    monkeypatch.setattr(Scheduler, "check_integrity", lambda self: None)
+    traffic = Traffic(dataclasses.replace(SETTING, launch_ahead=1), seed=0)
+    sabotage(monkeypatch)
+    with pytest.raises((AssertionError, LookupError, ValueError)):
         traffic.run(num_steps=200)

@@ -17,6 +17,7 @@ SETTINGS = {
     "blocks of 16": Setting(block_size=16, num_blocks=10, launch_ahead=1),
     "blocks of 128": Setting(block_size=128, num_blocks=5, max_num_batched_tokens=512),
     "two blocks": Setting(block_size=32, num_blocks=3, launch_ahead=1),
+    "three steps ahead": Setting(num_blocks=12, launch_ahead=3),
     "no eos": Setting(num_blocks=20, eos_token_ids=()),
 }
 

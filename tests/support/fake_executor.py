@@ -2,6 +2,7 @@
 
 It knows what the plans tell it and nothing else. A wrong block table, a block handed out too early, a missing copy or
 a bad prefix hit therefore changes the tokens, which ``tokens_alone`` foretells; and what no plan may ask fails at once.
+As real K/V depend on all tokens before them, a block also remembers after which tokens it was written.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class FakeExecutor:
 
     def __init__(self, geometry: CacheGeometry) -> None:
         self.store = np.full((geometry.num_blocks, geometry.block_size), NEVER_WRITTEN, dtype=np.int64)
+        self._contexts = np.zeros(geometry.num_blocks, dtype=np.int64)  # checksum of all tokens up to the last written
         self.num_steps = 0
         self.num_copies = 0
         self._block_size = geometry.block_size
@@ -85,6 +87,10 @@ class FakeExecutor:
             self._write(row, [self._rows[row].last_token], newcomers)
         for chunk in plan.prefills:
             self._write_chunk(chunk, newcomers)
+        for row in plan.decode_rows.tolist():
+            self._note_contexts(row, self._rows[row].num_written - 1)
+        for chunk in plan.prefills:
+            self._note_contexts(chunk.row, chunk.start)
         sampling = [*plan.decode_rows.tolist(), *(chunk.row for chunk in plan.prefills if chunk.samples)]
         assert plan.sampled_rows.tolist() == sampling, f"{plan.sampled_rows} for {sampling}"
         tokens = [self._sample(row, plan.max_seq_len) for row in sampling]
@@ -117,6 +123,7 @@ class FakeExecutor:
         assert len(set(destinations)) == len(destinations), f"copied twice into one block: {destinations}"
         assert not set(sources) & set(destinations), "a copy of a copy depends on the order"
         self.store[destinations] = self.store[sources]
+        self._contexts[destinations] = self._contexts[sources]
         self.num_copies += len(destinations)
 
     # the pass: all writes, then all reads
@@ -146,15 +153,34 @@ class FakeExecutor:
                 is_reader = other in newcomers and position < state.admission.num_computed_tokens
                 assert is_reader, f"row {row} writes block {block} at {position}, row {other} holds it too"
 
+    def _note_contexts(self, row: int, start: int) -> None:
+        """Tokens from ``start`` on were written, after all others of the row."""
+        blocks, contexts = self._read_contexts(row)
+        first = start // self._block_size
+        self._contexts[blocks[first:]] = contexts[first:]
+
     def _sample(self, row: int, max_seq_len: int) -> int:
         state = self._rows[row]
         assert state.num_written <= max_seq_len, f"{state.num_written} tokens, max_seq_len {max_seq_len}"
-        positions = np.arange(state.num_written)
-        blocks = np.array(state.table)[positions // self._block_size]
-        history = self.store[blocks, positions % self._block_size]
-        assert (history != NEVER_WRITTEN).all(), f"row {row} reads slots that were never written"
-        state.last_token = next_token(history, state.admission.seed)
+        blocks, contexts = self._read_contexts(row)
+        assert self._contexts[blocks].tolist() == contexts, f"row {row} reads blocks written after other tokens"
+        state.last_token = next_token(self._history(row), state.admission.seed)
         return state.last_token
+
+    def _read_contexts(self, row: int) -> tuple[list[int], list[int]]:
+        """Return the blocks that the row has written to or shares, and what each must remember."""
+        history, contexts = self._history(row), [0]
+        for start in range(0, len(history), self._block_size):
+            contexts.append(zlib.crc32(history[start : start + self._block_size].tobytes(), contexts[-1]))
+        return self._rows[row].table[: len(contexts) - 1], contexts[1:]
+
+    def _history(self, row: int) -> np.ndarray:
+        """All tokens of the row, read through its block table."""
+        state = self._rows[row]
+        history = self.store[state.table].reshape(-1)[: state.num_written]
+        assert len(history) == state.num_written, f"row {row}: {state.num_written} tokens in {state.table}"
+        assert (history != NEVER_WRITTEN).all(), f"row {row} reads slots that were never written"
+        return history
 
     def _logprobs(self, rows: list[int], tokens: list[int]) -> LogprobArrays | None:
         asked = [i for i, row in enumerate(rows) if self._rows[row].admission.sampling_params.logprobs is not None]

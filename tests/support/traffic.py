@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from typing import Literal
 
 import numpy as np
 from support.fake_executor import EOS, VOCAB_SIZE, FakeExecutor, tokens_alone
@@ -38,7 +37,7 @@ class Setting:
     max_num_seqs: int = 6
     max_num_batched_tokens: int = 64
     enable_prefix_caching: bool = True
-    launch_ahead: Literal[0, 1] = 0
+    launch_ahead: int = 0  # more than the engine ever asks for: the scheduler must not depend on it
     eos_token_ids: tuple[int, ...] = (EOS,)
 
     @property
@@ -148,6 +147,8 @@ class Traffic:
         self.watcher = Watcher(setting)
         self.cut_short: set[int] = set()
         prefix = (setting.max_model_len * 2) // 3
+        # equal blocks in different places: what comes before them makes the difference
+        self._motifs = [[self._token() for _ in range(setting.block_size)] for _ in range(2)]
         self._prefixes = [[self._token() for _ in range(prefix)] for _ in range(3)]
 
     def run(self, num_steps: int) -> Watcher:
@@ -179,6 +180,8 @@ class Traffic:
     def _prompt(self) -> list[int]:
         longest = self.setting.max_model_len - 1
         shared = self.random.choice(self._prefixes)[: self.random.choice((0, 0, 3, 9, longest))]
+        if self.random.random() < 0.2:
+            shared = [token for motif in self.random.choices(self._motifs, k=4) for token in motif]
         own = [self._token() for _ in range(self.random.choice((0, 1, 2, 5, 17, 40)))]
         return (shared + own)[:longest] or [self._token()]
 
