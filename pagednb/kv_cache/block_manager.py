@@ -49,6 +49,13 @@ class BlockManager:
         """Return how many blocks ``num_tokens`` tokens need."""
         return -(-num_tokens // self.block_size)
 
+    def blocks_ahead(self, num_tokens: int, max_total: int) -> int:
+        """Return how many blocks a sequence needs soon: for its tokens and, unless it ends before, one more.
+
+        The last of ``max_total`` tokens is sampled and never computed.
+        """
+        return self.blocks_for(min(num_tokens - 1 + self.block_size, max_total - 1))
+
     def num_slots(self, rows: np.ndarray) -> np.ndarray:
         """Return int32 ``[num_rows]``: how many tokens the blocks of ``rows`` hold."""
         num_slots: np.ndarray = self.num_blocks[rows] * self.block_size
@@ -128,12 +135,24 @@ class BlockManager:
     def extend_row(self, row: int, num_tokens: int) -> GrownBlocks:
         """Add blocks until the row holds ``num_tokens`` tokens."""
         first = int(self.num_blocks[row])
-        columns = np.arange(first, max(first, self.blocks_for(num_tokens)), dtype=np.int32)
-        return self._append(np.full(len(columns), row, dtype=np.int32), columns)
+        last = max(first, self.blocks_for(num_tokens))
+        self._reserve_columns(last)
+        block_ids = self._allocate(last - first)
+        self._tables[row, first:last] = block_ids
+        self.num_blocks[row] = last
+        rows, columns = np.full(last - first, row, dtype=np.int32), np.arange(first, last, dtype=np.int32)
+        return GrownBlocks(rows, columns, block_ids)
 
     def extend_rows(self, rows: np.ndarray) -> GrownBlocks:
         """Add one block to each of ``rows`` int32 ``[num_rows]``."""
-        return self._append(rows, self.num_blocks[rows])
+        if not len(rows):
+            return GrownBlocks(rows, rows, rows)
+        columns = self.num_blocks[rows]
+        self._reserve_columns(int(columns.max()) + 1)
+        block_ids = self._allocate(len(rows))
+        self._tables[rows, columns] = block_ids
+        self.num_blocks[rows] += 1
+        return GrownBlocks(rows, columns, block_ids)
 
     def release_rows(self, rows: np.ndarray) -> None:
         """Empty the tables of ``rows``; deep blocks are evicted before the prefixes that lead to them."""
@@ -142,15 +161,6 @@ class BlockManager:
         is_held = columns < self.num_blocks[rows]
         self.pool.release(self._tables[rows, columns][is_held])
         self.num_blocks[rows] = 0
-
-    def _append(self, rows: np.ndarray, columns: np.ndarray) -> GrownBlocks:
-        if not len(rows):
-            return GrownBlocks(rows, columns, rows)
-        self._reserve_columns(int(columns.max()) + 1)
-        block_ids = self._allocate(len(rows))
-        self._tables[rows, columns] = block_ids
-        self.num_blocks[rows] = columns + 1  # a row's columns ascend: the last one stays
-        return GrownBlocks(rows, columns, block_ids)
 
     def _allocate(self, count: int) -> np.ndarray:
         block_ids, evicted = self.pool.allocate(count)

@@ -50,9 +50,11 @@ class BlockPool:
         block_ids = self._blank[bottom : self._num_blank][::-1]
         evicted = [self._cached.popitem(last=False)[0] for _ in range(count - len(block_ids))]
         self._num_blank = bottom
-        # a copy in either case: the stack's memory is written again
-        block_ids = np.concatenate([block_ids, np.array(evicted, dtype=np.int32)]) if evicted else block_ids.copy()
-        self._keeps_content[evicted] = False
+        if evicted:
+            self._keeps_content[evicted] = False
+            block_ids = np.concatenate([block_ids, np.array(evicted, dtype=np.int32)])
+        else:
+            block_ids = block_ids.copy()  # the stack's memory is written again
         self.ref_counts[block_ids] = 1
         return block_ids, evicted
 

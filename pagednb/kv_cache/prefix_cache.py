@@ -42,9 +42,10 @@ class BlockHasher:
         if salt != self._last_salt:
             return []
         length = min(len(token_ids), len(self._last_token_ids))
-        different = token_ids[:length] != self._last_token_ids[:length]
-        first = int(different.argmax()) if different.any() else length
-        return self._last_digests[: first // self._block_size]
+        # with a sentinel at the end, so that there always is a first difference
+        different = np.ones(length + 1, dtype=np.bool_)
+        np.not_equal(token_ids[:length], self._last_token_ids[:length], out=different[:length])
+        return self._last_digests[: int(different.argmax()) // self._block_size]
 
 
 class PrefixCache:

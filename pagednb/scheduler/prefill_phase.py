@@ -17,7 +17,7 @@ from pagednb.scheduler.sequence import Sequence
 
 
 class _Start(NamedTuple):
-    """How a sequence would begin: what it shares, and how many free blocks its known tokens will take."""
+    """How a sequence would begin: what it shares, and how many free blocks it needs now and soon."""
 
     parent_row: int | None
     shared_block_ids: np.ndarray
@@ -41,16 +41,19 @@ def plan_prefills(books: Books, plan: PlanBuilder) -> None:
 
 def plan_admissions(books: Books, plan: PlanBuilder) -> None:
     """Admit waiting requests in order, until the first that does not fit. Nobody comes in while blocks are short."""
-    if plan.is_short_of_blocks:
+    sequence = None if plan.is_short_of_blocks else books.waiting.peek()
+    if sequence is None:
         return
-    while plan.num_tokens_left and books.rows.has_free_row:
-        sequence = books.waiting.peek()
-        if sequence is None:
-            return
+    num_promised = _num_promised_blocks(books)
+    pool = books.blocks.pool
+    while sequence is not None and plan.num_tokens_left and books.rows.has_free_row:
         start = _find_start(books, plan, sequence)
-        if start.num_free_wanted + _num_promised_blocks(books) > books.blocks.pool.num_free:
+        num_free = pool.num_free
+        if start.num_free_wanted + num_promised > num_free:
             return
         _admit(books, plan, books.waiting.pop(), start)
+        num_promised += start.num_free_wanted - (num_free - pool.num_free)
+        sequence = books.waiting.peek()
 
 
 def unpark_forks(books: Books, plan: PlanBuilder) -> None:
@@ -61,8 +64,7 @@ def unpark_forks(books: Books, plan: PlanBuilder) -> None:
 
 def _find_start(books: Books, plan: PlanBuilder, sequence: Sequence) -> _Start:
     blocks, token_ids = books.blocks, sequence.token_ids
-    # one block ahead, or a request might come in only to be sent back by its first decode; the last token needs no KV
-    num_wanted = blocks.blocks_for(min(len(token_ids) + blocks.block_size, sequence.request.max_total_tokens - 1))
+    num_wanted = blocks.blocks_ahead(len(token_ids), sequence.request.max_total_tokens)
     parent_row = _parent_row(books, plan, sequence)
     if parent_row is not None:
         assert books.rows.num_prompt[parent_row] == len(token_ids), "a fork has another prompt than its parent"
@@ -86,11 +88,11 @@ def _parent_row(books: Books, plan: PlanBuilder, sequence: Sequence) -> int | No
 
 
 def _num_promised_blocks(books: Books) -> int:
-    """Return free blocks that running requests will soon need: the rest of a prompt, and one each to go on."""
+    """Return how many free blocks the running requests need soon; or one might come in only to be sent back."""
     rows, blocks = books.rows, books.blocks
-    num_growing = int(np.count_nonzero(rows.max_total - 1 > blocks.num_blocks * blocks.block_size))
-    rests = (blocks.blocks_for(int(rows.num_tokens[row])) - int(blocks.num_blocks[row]) for row in rows.prefilling)
-    return num_growing + sum(rests)
+    # BlockManager.blocks_ahead for all rows at once; a free row has max_total 0, no blocks, and needs none
+    num_tokens = np.minimum(rows.num_tokens - 1 + blocks.block_size, rows.max_total - 1)
+    return int((-(-num_tokens // blocks.block_size) - blocks.num_blocks).sum())
 
 
 def _admit(books: Books, plan: PlanBuilder, sequence: Sequence, start: _Start) -> None:
