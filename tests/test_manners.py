@@ -47,16 +47,17 @@ def snapshot():
 
 JOB = """
 import pandas as pd, transformers, tqdm.auto  # the user's own imports come first; theirs is what they change
-transformers.AutoTokenizer.from_pretrained, transformers.LlamaConfig  # imported on first touch; sympy adds a filter
+transformers.AutoTokenizer, transformers.LlamaConfig  # imported on first touch; sympy adds a warning filter
 frame = pd.DataFrame({"text": ["a", "b"]})
 before = snapshot()
 import pagednb as pnb
 after_import = snapshot()
 llm = pnb.load(device="cpu")
 loaded = [t.name for t in threading.enumerate()]
-texts = [output.text for output in llm.generate(["Hello", "Who are you?"], pnb.SamplingParams(max_tokens=5), use_tqdm=False)]
+outputs = llm.generate(["Hello", "Who are you?"], pnb.SamplingParams(max_tokens=5), use_tqdm=False)
+texts = [output.text for output in outputs]
 llm.generate("Again", pnb.SamplingParams(max_tokens=3, seed=1, top_k=5, top_p=0.9), use_tqdm=False)
-del llm
+del llm, outputs
 pnb.unload()
 after = snapshot()
 json.dump({"before": before, "after_import": after_import, "after": after, "loaded": loaded, "texts": texts}, sys.stdout)

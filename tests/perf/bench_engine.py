@@ -1,7 +1,7 @@
 """Time the engine's workloads on random weights: ``python tests/perf/bench_engine.py --model qwen3-0.6b chatlike``.
 
-Temperature 1.0 and ``ignore_eos``; one small warm-up; runs with seeds 1 and 2, the better one counts; every request must
-return exactly its number of tokens. Prints a table, then one line of JSON.
+Temperature 1.0 and ``ignore_eos``; one small warm-up; runs with seeds 1 and 2, the better one counts; every request
+must return exactly its number of tokens. Prints a table, then one line of JSON.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Benchmark workloads: lists of (prompt token ids, max new tokens), alike for every engine that is compared.
 
-Token ids are random below every model's vocabulary, so that no engine wins by its tokenizer. ``nano`` is nano-vllm's own
-benchmark, ``chatlike`` has ShareGPT-like log-normal lengths, ``label`` is dataframe labelling: one shared instruction,
-thousands of rows, short answers; ``single`` is one chat turn.
+Token ids are random below every model's vocabulary, so that no engine wins by its tokenizer. ``nano`` is nano-vllm's
+own benchmark, ``chatlike`` has ShareGPT-like log-normal lengths, ``label`` is dataframe labelling: one shared
+instruction, thousands of rows, short answers; ``single`` is one chat turn.
 """
 
 from __future__ import annotations
