@@ -47,7 +47,7 @@ def snapshot():
 
 JOB = """
 import pandas as pd, transformers, tqdm.auto  # the user's own imports come first; theirs is what they change
-transformers.AutoTokenizer, transformers.LlamaConfig  # imported on first touch; sympy adds a warning filter
+transformers.AutoTokenizer, transformers.LlamaConfig  # imported on first touch; sympy adds a filter
 frame = pd.DataFrame({"text": ["a", "b"]})
 before = snapshot()
 import pagednb as pnb
