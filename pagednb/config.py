@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Self, get_args
 
-from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
+from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require
+from pagednb.errors import NotSupportedYetError, refuse_unknown_options
 
 BLOCK_SIZES = (4, 8, 16, 32, 64, 128)
 DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
 LoadFormat = Literal["auto", "safetensors", "pt", "dummy"]
+
+MAX_NUM_SEQS = 2**16
+"""Every row has state on host and device, used or not; no batch of this size pays."""
+
+_PATHS = ("model", "tokenizer", "download_dir")
+_SWITCHES = ("skip_tokenizer_init", "enable_prefix_caching", "enforce_eager")
+_COUNTS = ("max_model_len", "num_gpu_blocks_override", "max_num_seqs", "max_num_batched_tokens")
 
 # vLLM options known by name; the value is the default under which they change nothing
 _NOT_YET: Mapping[str, Any] = {
@@ -80,26 +88,38 @@ class EngineConfig:
         return cls(**{name: value for name, value in options.items() if name not in _NOT_YET})
 
     def __post_init__(self) -> None:
-        for name in ("model", "tokenizer", "download_dir"):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, plain_number(getattr(self, field.name)))
+        self._check_words()
+        self._check_numbers()
+        for name in _PATHS:
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else os.fspath(value))
-        _require(self.block_size in BLOCK_SIZES, "block_size", self.block_size, f"one of {BLOCK_SIZES}")
-        _require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {DTYPES}")
-        _require(
-            self.load_format in ("auto", "safetensors", "pt", "dummy"),
-            "load_format",
-            self.load_format,
-            "auto, safetensors, pt or dummy",
-        )
-        _require(
-            0 < self.gpu_memory_utilization <= 1, "gpu_memory_utilization", self.gpu_memory_utilization, "in (0, 1]"
-        )
-        for name in ("max_model_len", "num_gpu_blocks_override", "max_num_seqs", "max_num_batched_tokens"):
-            value = getattr(self, name)
-            _require(
-                value is None or (isinstance(value, int) and value >= 1), name, value, "a whole number of at least 1"
+
+    def _check_words(self) -> None:
+        for name in _PATHS:
+            self._require(name, lambda value: isinstance(value, str | os.PathLike | None), "a text or a path")
+        for name in _SWITCHES:
+            self._require(name, lambda value: isinstance(value, bool), "True or False")
+        self._require("revision", lambda value: isinstance(value, str | None), "a text")
+        self._require("device", lambda value: isinstance(value, str), "a text such as 'auto', 'cpu' or 'cuda:0'")
+        self._require("dtype", lambda value: value in DTYPES, f"one of {DTYPES}")
+        formats = get_args(LoadFormat)
+        self._require("load_format", lambda value: value in formats, f"one of {formats}")
+
+    def _check_numbers(self) -> None:
+        self._require("block_size", lambda value: is_whole(value) and value in BLOCK_SIZES, f"one of {BLOCK_SIZES}")
+        self._require("gpu_memory_utilization", lambda value: is_finite(value) and 0 < value <= 1, "in (0, 1]")
+        for name in _COUNTS:
+            self._require(
+                name, lambda value: value is None or (is_whole(value) and value >= 1), "a whole number of at least 1"
             )
-        _require(isinstance(self.seed, int), "seed", self.seed, "a whole number")
+        self._require("max_num_seqs", lambda value: value is None or value <= MAX_NUM_SEQS, f"at most {MAX_NUM_SEQS:,}")
+        self._require("seed", is_64_bit, "a 64-bit whole number")
+
+    def _require(self, name: str, is_valid: Callable[[Any], bool], expected: str) -> None:
+        value = getattr(self, name)
+        require(is_valid(value), f"Option {name}", value, expected)
 
     def difference(self, other: EngineConfig) -> dict[str, tuple[Any, Any]]:
         """Return the options whose values differ, as name -> (ours, theirs)."""
@@ -136,8 +156,3 @@ class SchedulerConfig:
     max_model_len: int
     enable_prefix_caching: bool = True
     eos_token_ids: tuple[int, ...] = ()
-
-
-def _require(ok: bool, name: str, value: Any, expected: str) -> None:
-    if not ok:
-        raise OptionError(f"Option {name}={value!r} is not valid: it must be {expected}.")

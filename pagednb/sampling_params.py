@@ -1,42 +1,45 @@
 """How one request is sampled: vLLM's names and defaults, checked once, frozen from then on.
 
-A parameter that exists in vLLM and is not built here raises ``NotSupportedYetError`` when it is set to anything but its
-default; a name that exists nowhere raises ``OptionError``. Nothing is ignored.
+A parameter that exists in vLLM and is not built here raises ``NotSupportedYetError`` when it is named; a name that
+exists nowhere raises ``OptionError``. Nothing is ignored.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
+from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require
 from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
 
-# name -> the default under which it has no effect
-_NOT_YET: Mapping[str, Any] = {
-    "best_of": None,
-    "prompt_logprobs": None,
-    "bad_words": None,
-    "allowed_token_ids": None,
-    "truncate_prompt_tokens": None,
-    "structured_outputs": None,
-    "logits_processors": None,
-    "schema": None,
-    "choices": None,
-    "regex": None,
-    "grammar": None,
-    "spaces_between_special_tokens": True,
-    "extra_args": None,
-}
-
-NAMES_NOT_BUILT_YET = frozenset(_NOT_YET)
+NAMES_NOT_BUILT_YET = frozenset(
+    {
+        "best_of",
+        "prompt_logprobs",
+        "bad_words",
+        "allowed_token_ids",
+        "truncate_prompt_tokens",
+        "structured_outputs",
+        "logits_processors",
+        "schema",
+        "choices",
+        "regex",
+        "grammar",
+        "spaces_between_special_tokens",
+        "extra_args",
+    }
+)
 """Names that ``SamplingParams`` refuses as not built yet; surfaces with options of their own leave them to it."""
 
 GREEDY_TEMPERATURE = 1e-5
 """Temperatures below this are greedy: dividing by them would overflow fp32 logits."""
 
 MAX_LOGPROBS = 20
+MAX_N = 2**14
+"""Samples of one prompt, as many as vLLM allows."""
+
+_SWITCHES = ("ignore_eos", "detokenize", "skip_special_tokens", "include_stop_str_in_output")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,19 +76,29 @@ class SamplingParams:
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Refuse unknown and not-yet-built names before the generated ``__init__`` sees them."""
-        for name in options.keys() & _NOT_YET.keys():
+        for name in options.keys() & NAMES_NOT_BUILT_YET:
             raise NotSupportedYetError(f"SamplingParams option {name!r} is not built yet.", hint="Leave it out.")
         refuse_unknown_options(options, (f.name for f in dataclasses.fields(cls)), owner="SamplingParams")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        object.__setattr__(self, "stop", stop)
-        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids or ()))
-        object.__setattr__(self, "top_k", max(self.top_k, 0) if self.top_k == -1 else self.top_k)
-        object.__setattr__(self, "logit_bias", dict(self.logit_bias) if self.logit_bias else None)
+        self._make_plain()
         self._check_ranges()
         self._check_stop()
+
+    def _make_plain(self) -> None:
+        """Bring every value into one form: Python's numbers, tuples, a dict; 0 for a ``top_k`` of all tokens."""
+        values: dict[str, Any] = {
+            field.name: plain_number(getattr(self, field.name)) for field in dataclasses.fields(self)
+        }
+        values["top_k"] = 0 if values["top_k"] == -1 else values["top_k"]
+        values["stop"] = (self.stop,) if isinstance(self.stop, str) else _as_tuple("stop", self.stop)
+        values["stop_token_ids"] = _as_tuple("stop_token_ids", self.stop_token_ids)
+        _require(isinstance(self.logit_bias, Mapping | None), "logit_bias", self.logit_bias, "a dict")
+        bias = self.logit_bias or {}
+        values["logit_bias"] = {plain_number(i): plain_number(value) for i, value in bias.items()} or None
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     @property
     def is_greedy(self) -> bool:
@@ -103,50 +116,54 @@ class SamplingParams:
         return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1.0)
 
     def _check_ranges(self) -> None:
-        _require(_is_int(self.n) and self.n >= 1, "n", self.n, "a whole number of at least 1")
-        _require(_is_finite(self.temperature) and self.temperature >= 0, "temperature", self.temperature, "at least 0")
-        _require(_is_finite(self.top_p) and 0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
-        _require(_is_int(self.top_k) and self.top_k >= 0, "top_k", self.top_k, "a whole number, 0 or -1 for all")
-        _require(_is_finite(self.min_p) and 0 <= self.min_p <= 1, "min_p", self.min_p, "in [0, 1]")
+        _require(is_whole(self.n) and 1 <= self.n <= MAX_N, "n", self.n, f"a whole number from 1 to {MAX_N:,}")
+        _require(is_finite(self.temperature) and self.temperature >= 0, "temperature", self.temperature, "at least 0")
+        _require(is_finite(self.top_p) and 0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
+        _require(
+            is_whole(self.top_k) and 0 <= self.top_k < 2**31, "top_k", self.top_k, "a whole number, 0 or -1 for all"
+        )
+        _require(is_finite(self.min_p) and 0 <= self.min_p <= 1, "min_p", self.min_p, "in [0, 1]")
         for name in ("presence_penalty", "frequency_penalty"):
             value = getattr(self, name)
-            _require(_is_finite(value) and -2 <= value <= 2, name, value, "in [-2, 2]")
+            _require(is_finite(value) and -2 <= value <= 2, name, value, "in [-2, 2]")
         _require(
-            _is_finite(self.repetition_penalty) and self.repetition_penalty > 0,
+            is_finite(self.repetition_penalty) and self.repetition_penalty > 0,
             "repetition_penalty",
             self.repetition_penalty,
             "above 0",
         )
         _require(
-            self.seed is None or (_is_int(self.seed) and -(2**63) <= self.seed < 2**64),
+            self.seed is None or is_64_bit(self.seed),
             "seed",
             self.seed,
             "a 64-bit whole number",
         )
         _require(
-            self.max_tokens is None or (_is_int(self.max_tokens) and self.max_tokens >= 1),
+            self.max_tokens is None or (is_whole(self.max_tokens) and self.max_tokens >= 1),
             "max_tokens",
             self.max_tokens,
             "at least 1, or None for as many as fit",
         )
-        _require(_is_int(self.min_tokens) and self.min_tokens >= 0, "min_tokens", self.min_tokens, "at least 0")
+        _require(is_whole(self.min_tokens) and self.min_tokens >= 0, "min_tokens", self.min_tokens, "at least 0")
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise OptionError(f"min_tokens={self.min_tokens} exceeds max_tokens={self.max_tokens}.")
         _require(
-            self.logprobs is None or (_is_int(self.logprobs) and 0 <= self.logprobs <= MAX_LOGPROBS),
+            self.logprobs is None or (is_whole(self.logprobs) and 0 <= self.logprobs <= MAX_LOGPROBS),
             "logprobs",
             self.logprobs,
             f"a whole number from 0 to {MAX_LOGPROBS}",
         )
+        for name in _SWITCHES:
+            _require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
         for token_id, bias in (self.logit_bias or {}).items():
-            ok = _is_int(token_id) and token_id >= 0 and _is_finite(bias) and -100 <= bias <= 100
+            ok = is_whole(token_id) and token_id >= 0 and is_finite(bias) and -100 <= bias <= 100
             _require(ok, "logit_bias", {token_id: bias}, "token ids mapped to biases in [-100, 100]")
 
     def _check_stop(self) -> None:
         for text in self.stop or ():
             _require(isinstance(text, str) and text != "", "stop", text, "non-empty strings")
         for token_id in self.stop_token_ids or ():
-            _require(_is_int(token_id) and token_id >= 0, "stop_token_ids", token_id, "token ids")
+            _require(is_whole(token_id) and token_id >= 0, "stop_token_ids", token_id, "token ids")
         if self.stop and not self.detokenize:
             raise OptionError(
                 "stop strings need text, but detokenize=False.", hint="Use stop_token_ids, or drop detokenize=False."
@@ -154,13 +171,9 @@ class SamplingParams:
 
 
 def _require(ok: bool, name: str, value: Any, expected: str) -> None:
-    if not ok:
-        raise OptionError(f"SamplingParams {name}={value!r} is not valid: it must be {expected}.")
+    require(ok, f"SamplingParams {name}", value, expected)
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
+    _require(isinstance(value, Iterable | None) and not isinstance(value, str), name, value, "a list")
+    return tuple(plain_number(item) for item in (() if value is None else value))

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOP_FILES = {
+    "pagednb.checks",
     "pagednb.config",
     "pagednb.envs",
     "pagednb.errors",

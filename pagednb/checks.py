@@ -1,0 +1,44 @@
+"""Questions that option classes ask of a value, whatever its type, and the sentence that refuses it.
+
+``EngineConfig`` and ``SamplingParams`` use them. A value of a wrong type is a mistake like any other: nobody meets a
+``TypeError`` from deep inside.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+from pagednb.errors import OptionError
+
+_FP32_MAX = 3.4e38
+
+
+def require(ok: bool, option: str, value: Any, expected: str) -> None:
+    """Raise OptionError, naming ``option`` and what it must be, unless ``ok``."""
+    if not ok:
+        raise OptionError(f"{option}={value!r} is not valid: it must be {expected}.")
+
+
+def plain_number(value: Any) -> Any:
+    """Return a number of another library (NumPy's, from a frame's cell) as Python's, anything else as it is."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
+
+
+def is_whole(value: Any) -> bool:
+    """Whether ``value`` is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_finite(value: Any) -> bool:
+    """Whether ``value`` is a number that fp32 can hold: not infinite, not NaN; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_FP32_MAX <= value <= _FP32_MAX
+
+
+def is_64_bit(value: Any) -> bool:
+    """Whether ``value`` is a whole number of 64 bits, signed or not."""
+    return is_whole(value) and -(2**63) <= value < 2**64

@@ -1,0 +1,92 @@
+"""Options of engine and sampling: every wrong value is refused with its name, whatever its type."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pagednb.config import EngineConfig
+from pagednb.errors import NotSupportedYetError, OptionError
+from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams
+
+WRONG = object()
+WRONG_ENGINE_VALUES: dict[str, list[Any]] = {
+    "model": [5, b"folder"],
+    "tokenizer": [5],
+    "download_dir": [True],
+    "revision": [5],
+    "device": [0, None],
+    "dtype": [None, "int8", ["auto"]],
+    "load_format": [None, "npz"],
+    "block_size": [16.5, 12, True, [16], None],
+    "gpu_memory_utilization": ["0.5", 0, 1.5, float("nan"), True],
+    "max_model_len": ["9", 0, 2.5, True],
+    "num_gpu_blocks_override": [0, 1.5],
+    "max_num_seqs": [0, 2**16 + 1, "8"],
+    "max_num_batched_tokens": [-1],
+    "seed": [None, 1.5, 2**64, False],
+    "enable_prefix_caching": ["no", None, 1],
+    "enforce_eager": [None],
+    "skip_tokenizer_init": ["false"],
+}
+WRONG_SAMPLING_VALUES: dict[str, list[Any]] = {
+    "n": [0, 1.0, True, 10**9, "2"],
+    "temperature": [-1, float("nan"), float("inf"), 10**400, "0", None, False],
+    "top_p": [0, 1.1, "x", None],
+    "top_k": [-2, 2**31, "5", 2.5, None],
+    "min_p": [-0.1, 2],
+    "presence_penalty": [3, None],
+    "frequency_penalty": [-3],
+    "repetition_penalty": [0, -1],
+    "seed": [2**64, 1.5, True],
+    "max_tokens": [0, 2.5, "9"],
+    "min_tokens": [-1, 17, None],
+    "stop": [5, "", ["a", None], [""]],
+    "stop_token_ids": [5, [-1], ["a"], "12"],
+    "logprobs": [-1, 21, True],
+    "logit_bias": [[1, 2], {"5": 1}, {5: 101}, {5: None}, {-1: 1}],
+    "ignore_eos": ["no", None],
+    "detokenize": [None],
+    "skip_special_tokens": [3],
+    "include_stop_str_in_output": ["yes"],
+}
+
+
+def pairs(wrong: dict[str, list[Any]]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, values in wrong.items() for value in [*values, WRONG]]
+
+
+@pytest.mark.parametrize(("name", "value"), pairs(WRONG_ENGINE_VALUES))
+def test_engine_refuses(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=name):
+        EngineConfig.from_options({name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), pairs(WRONG_SAMPLING_VALUES))
+def test_sampling_refuses(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=name):
+        SamplingParams(**{name: value})
+
+
+@pytest.mark.parametrize("name", sorted(NAMES_NOT_BUILT_YET))
+def test_sampling_names_what_is_not_built(name: str) -> None:
+    with pytest.raises(NotSupportedYetError, match=name):
+        SamplingParams(**{name: None})
+
+
+def test_every_option_has_wrong_values_here() -> None:
+    assert WRONG_ENGINE_VALUES.keys() == EngineConfig.__dataclass_fields__.keys()
+    assert WRONG_SAMPLING_VALUES.keys() == SamplingParams.__dataclass_fields__.keys()
+
+
+def test_numbers_of_numpy_become_plain() -> None:
+    params = SamplingParams(
+        max_tokens=np.int64(3), temperature=np.float32(0.5), top_k=np.int32(-1), stop_token_ids=np.array([4, 5]),
+        logit_bias={np.int64(7): np.float64(1.5)},
+    )  # fmt: skip
+    plain = (params.max_tokens, params.temperature, params.top_k, params.stop_token_ids, params.logit_bias)
+    assert json.dumps(plain) == '[3, 0.5, 0, [4, 5], {"7": 1.5}]'
+    assert json.dumps(EngineConfig(max_model_len=np.int64(64)).max_model_len) == "64"
