@@ -60,7 +60,8 @@ llm.generate("Again", pnb.SamplingParams(max_tokens=3, seed=1, top_k=5, top_p=0.
 del llm, outputs
 pnb.unload()
 after = snapshot()
-json.dump({"before": before, "after_import": after_import, "after": after, "loaded": loaded, "texts": texts}, sys.stdout)
+result = {"before": before, "after_import": after_import, "after": after, "loaded": loaded, "texts": texts}
+json.dump(result, sys.stdout)
 """
 
 
