@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from pagednb.engine.input_processor import InputProcessor, Prompt, TokenPrompt
 from pagednb.engine.loop import EngineLoop, Submission
-from pagednb.engine.mailbox import WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
+from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
 from pagednb.engine.output_processor import OutputProcessor
 from pagednb.engine.stop_strings import StopScanner
 from pagednb.outputs import RequestOutput
@@ -21,8 +21,6 @@ from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from pagednb.engine.detokenizer import TextDecoder
-
-ABORT_WAIT_S = 0.3
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -111,7 +109,7 @@ class Call(Generic[Key]):
 
     def _await_acknowledgement(self) -> None:
         """Wait until the blocks are free, but not longer than a user would; a second Ctrl-C ends it at once."""
-        deadline_s = time.perf_counter() + ABORT_WAIT_S
+        deadline_s = time.perf_counter() + GIVE_UP_WAIT_S
         while not self._loop.is_over and (left_s := deadline_s - time.perf_counter()) > 0:
             if any(isinstance(letter, AbortAcknowledged) for letter in self._mailbox.take(left_s)):
                 return

@@ -51,6 +51,14 @@ def dead_error(cause: BaseException | None) -> EngineDeadError:
     return error
 
 
+def forked_error() -> EngineDeadError:
+    """Return what callers get in a process that was forked from the one with the engine: threads are not copied."""
+    return EngineDeadError(
+        "The engine belongs to the process that loaded it, and this one was forked from it.",
+        hint="Use it there, or load a model here.",
+    )
+
+
 def _one_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

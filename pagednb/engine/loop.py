@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pagednb.engine.core import EngineCore
-from pagednb.engine.faults import dead_error, drop_frames, is_device_lost, step_error
-from pagednb.engine.mailbox import WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
+from pagednb.engine.faults import dead_error, drop_frames, forked_error, is_device_lost, step_error
+from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
 from pagednb.engine.metrics import EngineCounters
 from pagednb.engine.stop_strings import StopScanner
 from pagednb.errors import PagednbError
@@ -68,7 +68,7 @@ class EngineLoop:
     @property
     def is_over(self) -> bool:
         """Whether the engine will never answer again."""
-        return self._end is not None
+        return self._end is not None or self._is_left_behind()
 
     def start(self, build: Callable[[], EngineCore], *, while_waiting: Callable[[], None]) -> None:
         """Build the core on the engine thread; ``while_waiting`` runs here every 0.1 s until it stands.
@@ -82,6 +82,7 @@ class EngineLoop:
             error = _receive(outcomes, while_waiting)
         except BaseException:
             self.stop()
+            self._thread.join(GIVE_UP_WAIT_S)  # so that the next load finds the memory free
             raise
         if error is not None:
             self._thread.join()
@@ -129,6 +130,12 @@ class EngineLoop:
         """Raise EngineDeadError if the engine will never answer again."""
         if self._end is not None:
             raise dead_error(self._end.cause)
+        if self._is_left_behind():
+            raise forked_error()
+
+    def _is_left_behind(self) -> bool:
+        """Whether this process was forked from the one with the thread, which else ends only after ``_end`` is set."""
+        return self._thread is not None and not self._thread.is_alive() and self._end is None
 
     # everything below runs on the engine thread
 

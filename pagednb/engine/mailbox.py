@@ -16,6 +16,9 @@ from pagednb.request import RequestUpdate
 WAIT_SLICE_S = 0.1
 """Longest uninterrupted wait of a caller's thread, so that Ctrl-C works on every platform."""
 
+GIVE_UP_WAIT_S = 0.3
+"""Longest that an interrupted caller waits for what it gave up to be freed."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class News:

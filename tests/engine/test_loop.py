@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import signal
 import threading
+import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -249,6 +254,40 @@ def test_progress_of_loading_is_shown_on_the_callers_thread() -> None:
     engine.shutdown()
     assert shown[-1] == (10, 10)
     assert threads == {threading.current_thread()}
+
+
+def test_an_interrupted_load_leaves_no_thread() -> None:
+    def slowly(progress: Callable[[int, int], None]) -> None:
+        while True:
+            progress(1, 2)
+            time.sleep(0.02)
+
+    def interrupt(num_done: int, num_total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LLMEngine(EngineConfig(), progress=interrupt, builder=RigBuilder(while_building=slowly))
+    assert not engine_threads()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_is_told_that_the_engine_stayed_behind(rig: tuple[LLMEngine, RigExecutor]) -> None:
+    engine, _ = rig
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on: of fork beside threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(10)  # a child that hangs dies of it
+        told = 0
+        for use in (answer, LLMEngine.status, LLMEngine.check_integrity):
+            with contextlib.suppress(EngineDeadError):
+                use(engine)
+                continue
+            told += 1
+        engine.shutdown()
+        os._exit(told)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    answer(engine)
 
 
 def test_nothing_to_do_is_nothing_done(rig: tuple[LLMEngine, RigExecutor]) -> None:
