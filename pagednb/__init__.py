@@ -32,8 +32,9 @@ _NAME_TO_MODULE = {
 def load(model: str | os.PathLike[str] | None = None, *, replace: bool = False, **options: Any) -> LLM:
     """Load a model for this process, give every frame and series its ``llm`` verbs, and return the ``LLM``.
 
-    Without ``model``, the embedded demonstration model. Takes every option of ``LLM``. The same call again does nothing
-    but return what is loaded. With ``replace`` a different engine is unloaded first.
+    Without ``model``, the embedded demonstration model. Takes every option of ``LLM``, such as ``dtype``, ``device``,
+    ``max_model_len`` and ``gpu_memory_utilization``; ``help(pagednb.config.EngineConfig)`` explains all. The same call
+    again does nothing but return what is loaded. With ``replace`` a different engine is unloaded first.
 
     Raises:
         OptionError: an unknown option, or another engine is loaded (says what differs).

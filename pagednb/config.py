@@ -46,8 +46,24 @@ _NOT_YET: Mapping[str, Any] = {
 class EngineConfig:
     """Options of ``pagednb.load`` and ``LLM``, with vLLM's names.
 
-    ``model`` None is the embedded demonstration model; a path is a local folder; anything else is a hub id.
-    ``max_num_seqs`` and ``max_num_batched_tokens`` None are chosen by device.
+    Args:
+        model: A local folder or a hub id; None is the embedded demonstration model.
+        tokenizer: Folder or hub id of the tokenizer, if it is not the model's.
+        revision: Branch, tag or commit on the hub.
+        download_dir: Where hub files are kept, if not in the hub's usual cache.
+        skip_tokenizer_init: Token ids in and out, no text.
+        load_format: "auto", "safetensors", "pt" (``.bin`` files), or "dummy" for random weights.
+        dtype: "auto", "bfloat16", "float16" or "float32"; "auto" is float32 on a CPU.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
+        max_model_len: Tokens of prompt and answer together at most; None is what the model is made for.
+        block_size: Tokens of one KV block.
+        num_gpu_blocks_override: KV blocks, instead of as many as the memory holds.
+        gpu_memory_utilization: Share of the GPU's memory that may be in use in all, by other processes too.
+        max_num_seqs: Sequences that run at once; None lets the device choose.
+        max_num_batched_tokens: Tokens computed in one step at most; None lets the device choose.
+        enable_prefix_caching: Compute what prompts have in common once.
+        enforce_eager: Never use CUDA graphs.
+        seed: Where requests without a seed get theirs from.
 
     Raises:
         OptionError: an unknown option (with the nearest name) or a value out of range.

@@ -27,7 +27,10 @@ Message = Mapping[str, Any]
 
 
 class LLM:
-    """A model with an engine of its own. Takes every option of ``EngineConfig``.
+    """A model with an engine of its own.
+
+    Options are vLLM's, by keyword: ``dtype``, ``device``, ``max_model_len``, ``gpu_memory_utilization``,
+    ``max_num_seqs``, ``enable_prefix_caching``, ``seed`` and more. ``help(pagednb.config.EngineConfig)`` explains all.
 
     With ``skip_tokenizer_init=True`` prompts are token ids and texts of outputs stay empty. The engine ends with
     ``shutdown``, at the end of a ``with`` block, or when the object is forgotten.
@@ -50,11 +53,12 @@ class LLM:
         """Return one output per prompt, in order.
 
         A prompt is text, a list of token ids, or ``{"prompt": text}`` or ``{"prompt_token_ids": ids}``; one alone or a
-        list of them. Without ``sampling_params`` the model's own defaults hold. An output that reaches
-        ``max_model_len`` ends there with finish reason "length".
+        list of them. Without ``sampling_params`` the model's own defaults hold: vLLM's, so at most 16 new
+        tokens, changed by what its authors recommend. An output that reaches ``max_tokens`` or ``max_model_len`` ends
+        there with finish reason "length". ``use_tqdm=False`` shows no bar.
 
         Raises:
-            PagednbError: a prompt or parameter that cannot be run; nothing runs then.
+            PagednbError: a prompt or parameter that cannot be run; no output is returned then.
         """
         prompt_list = _as_list(prompts)
         params = self.get_default_sampling_params() if sampling_params is None else sampling_params
@@ -72,7 +76,8 @@ class LLM:
     ) -> list[RequestOutput]:
         """Answer a conversation, or each of a list of conversations; messages are OpenAI's dicts.
 
-        ``chat_template_kwargs`` are switches of the model's own template.
+        ``sampling_params`` as in ``generate``. ``add_generation_prompt=False`` leaves out the template's opening of the
+        answer; ``chat_template_kwargs`` are switches of the model's own template.
 
         Raises:
             PagednbError: as ``generate``; also when the model has no chat template.

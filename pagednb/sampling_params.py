@@ -44,10 +44,29 @@ _SWITCHES = ("ignore_eos", "detokenize", "skip_special_tokens", "include_stop_st
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingParams:
-    """Sampling parameters of one request.
+    """Sampling parameters of one request, all by keyword. In brackets the defaults, which are vLLM's.
 
-    ``seed`` fixes the draw of every position whatever else is in the batch; without it one is drawn from the engine's
-    seed. ``top_k`` 0 or -1 means all tokens. ``max_tokens`` None means as many as fit ``max_model_len``.
+    Args:
+        n: Completions of one prompt [1].
+        temperature: 0 takes the most likely token always; higher is more varied [1.0].
+        top_p: Sample from the most likely tokens that together reach this probability [1.0].
+        top_k: Sample from so many tokens at most; 0 or -1 means all [0].
+        min_p: Leave out tokens less likely than this share of the most likely one [0.0].
+        presence_penalty: Taken once from the logit of each token that the answer holds already [0.0].
+        frequency_penalty: The same, times how often the answer holds it [0.0].
+        repetition_penalty: Above 1 makes tokens of prompt and answer less likely to come again [1.0].
+        seed: Fixes the draw of every position, whatever else is in the batch; completion i of ``n`` draws with
+            ``seed + i``. Without it one is drawn from the engine's seed.
+        max_tokens: New tokens at most; None means as many as fit ``max_model_len`` [16].
+        min_tokens: No end and no stop token before so many new tokens [0].
+        stop: A text or texts that end the answer, and are not part of it.
+        stop_token_ids: Token ids that end it.
+        ignore_eos: Go on after the model's own end token [False].
+        logprobs: Report the chosen token and so many of the likeliest ones, 0 to 20, at every position.
+        logit_bias: Token id -> what is added to its logit, -100 to 100.
+        detokenize: False leaves ``text`` empty [True].
+        skip_special_tokens: Leave tokens such as the end token out of ``text`` [True].
+        include_stop_str_in_output: Leave the stop text in ``text`` [False].
 
     Raises:
         OptionError: an unknown name or a value out of range.
