@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -82,7 +82,7 @@ class LLM:
         Raises:
             PagednbError: as ``generate``; also when the model has no chat template.
         """
-        conversations = messages if messages and not isinstance(messages[0], Mapping) else [messages]
+        conversations = messages if _is_batch(messages) else [messages]
         kwargs = {"add_generation_prompt": add_generation_prompt, **(chat_template_kwargs or {})}
         prompts = [self.engine.chat_prompt(conversation, **kwargs) for conversation in conversations]  # type: ignore[arg-type]
         return self.generate(prompts, sampling_params, use_tqdm)
@@ -120,16 +120,23 @@ class LLM:
         return f"LLM({resolved.name!r}, dtype={resolved.dtype!r}, device={resolved.device!r})"
 
 
+def _is_batch(messages: Any) -> bool:
+    """Whether ``messages`` is a list of conversations; what is neither that nor one conversation is refused as one."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+        return False
+    return isinstance(messages[0], Sequence)
+
+
 def _as_list(prompts: Any) -> list[Any]:
     """Return prompts as a list: one prompt alone may be text, a dict, or token ids."""
     if isinstance(prompts, str | Mapping):
         return [prompts]
-    try:
-        prompt_list = list(prompts)
-    except TypeError:
+    # bytes are numbers to Python, and would pass for token ids
+    if not isinstance(prompts, Iterable) or isinstance(prompts, bytes | bytearray):
         raise PromptError(
             f"Prompts of type {type(prompts).__name__} are not valid.", hint="Give a text, or a list of prompts."
-        ) from None
+        )
+    prompt_list = list(prompts)
     if prompt_list and all(isinstance(item, Integral) for item in prompt_list):
         return [prompt_list]
     return prompt_list

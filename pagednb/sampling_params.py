@@ -189,6 +189,16 @@ class SamplingParams:
             )
 
 
+def require_sampling_params(value: Any) -> SamplingParams:
+    """Return ``value``, or raise OptionError if it is something else."""
+    if not isinstance(value, SamplingParams):
+        raise OptionError(
+            f"Sampling parameters of type {type(value).__name__} are not valid.",
+            hint="Give pagednb.SamplingParams(...).",
+        )
+    return value
+
+
 def _require(ok: bool, name: str, value: Any, expected: str) -> None:
     require(ok, f"SamplingParams {name}", value, expected)
 

@@ -110,6 +110,12 @@ def test_each_prompt_may_have_its_own_parameters(llm: LLM) -> None:
         llm.generate(PROMPTS, [GREEDY])
 
 
+@pytest.mark.parametrize("params", [{"temperature": 0}, "greedy", 5, [None], [{}]])
+def test_parameters_of_another_type_are_refused(llm: LLM, params: Any) -> None:
+    with pytest.raises(OptionError, match="SamplingParams"):
+        llm.generate("a", params)
+
+
 @pytest.mark.parametrize(
     ("prompt", "error", "words"),
     [
@@ -122,6 +128,8 @@ def test_each_prompt_may_have_its_own_parameters(llm: LLM) -> None:
         ([[0.5, 1.0]], PromptError, "list"),
         ([None], PromptError, "NoneType"),
         (7, PromptError, "int"),
+        (b"text", PromptError, "bytes"),
+        (bytearray(b"text"), PromptError, "bytearray"),
         ({"text": "a"}, PromptError, "'text'"),
         ({"prompt": 3}, PromptError, "prompt"),
         ("\ud800", PromptError, "Unicode"),
@@ -289,10 +297,17 @@ def test_chat_is_the_template_and_nothing_more(llm: LLM) -> None:
     assert llm.generate(alone[0].prompt, GREEDY)[0].prompt_token_ids == tuple(expected)
 
 
-@pytest.mark.parametrize("messages", ["hello", [], [["hello"]], [{"content": "no role"}]])
+@pytest.mark.parametrize("messages", ["hello", [], [["hello"]], [{"content": "no role"}], {"role": "user"}, None, 5])
 def test_malformed_messages_are_refused(llm: LLM, messages: Any) -> None:
     with pytest.raises(PromptError, match="malformed"):
         llm.chat(messages, GREEDY)
+
+
+@pytest.mark.parametrize("content", [None, 5, [{"type": "text", "text": "hello"}]])
+def test_content_that_the_template_cannot_take_is_refused(llm: LLM, content: Any) -> None:
+    strict = {"chat_template": "{{ '<user>' + messages[0]['content'] }}"}
+    with pytest.raises(PromptError, match="template"):
+        llm.chat([{"role": "user", "content": content}], GREEDY, chat_template_kwargs=strict)
 
 
 def test_a_stream_grows_into_the_output(llm: LLM) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
-from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams
+from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams, require_sampling_params
 
 DEFAULT_MAX_TOKENS = 256
 VERB_OPTIONS = ("system", "into", "errors", "progress", "sampling_params")
@@ -40,7 +40,7 @@ def row_sampling_params(
             f"generate got sampling_params and also {', '.join(sorted(given))}.", hint="Give one or the other."
         )
     else:
-        params = sampling_params
+        params = require_sampling_params(sampling_params)
     _require_one_text(params)
     return params
 

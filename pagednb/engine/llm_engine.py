@@ -18,7 +18,7 @@ from pagednb.engine.loop import EngineLoop
 from pagednb.engine.metrics import EngineCounters, EngineStatus
 from pagednb.errors import OptionError, RequestCancelledError
 from pagednb.outputs import RequestOutput
-from pagednb.sampling_params import SamplingParams
+from pagednb.sampling_params import SamplingParams, require_sampling_params
 
 if TYPE_CHECKING:
     import numpy as np
@@ -207,11 +207,11 @@ def _ignore_progress(num_done: int, num_total: int) -> None:
 
 
 def _one_each(params: SamplingParams | Sequence[SamplingParams], num_prompts: int) -> Sequence[SamplingParams]:
-    if isinstance(params, SamplingParams):
-        return [params] * num_prompts
+    if not isinstance(params, Sequence) or isinstance(params, str):
+        return [require_sampling_params(params)] * num_prompts
     if len(params) != num_prompts:
         raise OptionError(
             f"There are {num_prompts} prompts and {len(params)} sampling parameters.",
             hint="Give one SamplingParams for all, or one for each.",
         )
-    return params
+    return [require_sampling_params(one) for one in params]

@@ -75,8 +75,6 @@ class TextCodec:
             OptionError: the model has no chat template.
             PromptError: malformed messages, or messages that the template refuses.
         """
-        import jinja2
-
         if not self.has_chat_template:
             raise OptionError("This model has no chat template.", hint="Give it plain prompts, or load a chat model.")
         check_messages(messages)
@@ -84,8 +82,11 @@ class TextCodec:
             text = self.tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **template_kwargs
             )
-        except jinja2.TemplateError as error:
-            raise PromptError(f"The model's chat template refuses these messages: {error}.") from error
+        except Exception as error:  # the model's own template runs here and may raise anything
+            raise PromptError(
+                f"The model's chat template refuses these messages: {error}.",
+                hint="Each needs a role and a content, which for most models is a text.",
+            ) from error
         assert isinstance(text, str)
         return text
 

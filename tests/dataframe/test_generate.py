@@ -185,6 +185,7 @@ def test_a_wrong_template_is_refused_before_any_work(engine: FakeEngine, templat
         ({"progress": "yes"}, "progress='yes'"),
         ({"system": 3}, "system=3"),
         ({"system": "x"}, "no chat template"),
+        ({"sampling_params": {"top_p": 0.5}}, "type dict"),
         ({"sampling_params": SamplingParams(), "top_p": 0.5, "seed": 1}, "also seed, top_p"),
     ],
 )
