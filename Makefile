@@ -24,8 +24,8 @@ lint: $(READY)  ## Check style and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-lab: $(LAB_READY)  ## Open JupyterLab in notebooks/.
-	$(BIN)/jupyter lab --notebook-dir notebooks
+lab: $(LAB_READY)  ## Open JupyterLab in notebooks/ (options through LAB_ARGS; root in a container: LAB_ARGS=--allow-root).
+	$(BIN)/jupyter lab --notebook-dir notebooks $(LAB_ARGS)
 
 bench:  ## Time the engine's workloads on this machine's GPU (see tests/perf/RESULTS.md).
 	python3 tests/perf/bench_engine.py
