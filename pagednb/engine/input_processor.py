@@ -56,7 +56,8 @@ class InputProcessor:
             )
         encoded = iter(self._codec.encode(texts) if self._codec is not None else ())
         return [
-            TokenPrompt(next(encoded) if token_ids is None else self._check_ids(token_ids), text)
+            # a tokenizer may know more tokens than the model
+            TokenPrompt(self._check_ids(next(encoded) if token_ids is None else token_ids), text)
             for text, token_ids in split
         ]
 
@@ -90,7 +91,7 @@ class InputProcessor:
         )
 
     def _check_ids(self, token_ids: np.ndarray) -> np.ndarray:
-        low, high = int(token_ids.min()), int(token_ids.max())
+        low, high = int(token_ids.min(initial=0)), int(token_ids.max(initial=0))
         if low < 0 or high >= self._vocab_size:
             outside = low if low < 0 else high
             raise PromptError(

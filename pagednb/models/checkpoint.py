@@ -53,7 +53,7 @@ def _weight_files(folder: pathlib.Path, load_format: LoadFormat) -> list[pathlib
     if found.suffix != ".json":
         return [found]
     try:
-        weight_map = json.loads(found.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
+        names = set(json.loads(found.read_text(encoding="utf-8"))["weight_map"].values())
+        return [folder / name for name in sorted(names)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightError(f"{found} is not an index of weights.", hint="Fetch the file again.") from error
-    return [folder / name for name in sorted(set(weight_map.values()))]

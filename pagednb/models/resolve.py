@@ -120,8 +120,17 @@ def torch_dtype(resolved: ResolvedModel) -> torch.dtype:
 
 def _find(config: EngineConfig) -> tuple[pathlib.Path, str | None]:
     if config.model is None:
-        return pathlib.Path(str(importlib.resources.files("pagednb") / "embedded_model" / "weights")), None
-    return find_folder(str(config.model), revision=config.revision, download_dir=_text(config.download_dir))
+        folder, revision = pathlib.Path(str(importlib.resources.files("pagednb") / "embedded_model" / "weights")), None
+    else:
+        folder, revision = find_folder(
+            str(config.model), revision=config.revision, download_dir=_text(config.download_dir)
+        )
+    if config.revision is not None and revision is None:
+        raise OptionError(
+            f"revision={config.revision!r} is of no use: the model is the local folder {str(folder)!r}.",
+            hint="Leave it out, or give a hub id.",
+        )
+    return folder, revision
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -162,9 +171,13 @@ def _choose_max_model_len(wish: int | None, spec: DecoderSpec) -> int:
 def _eos_token_ids(generation: Mapping[str, Any], hf_config: Any) -> tuple[int, ...]:
     ids = generation.get("eos_token_id")
     ids = hf_config.eos_token_id if ids is None else ids
-    if ids is None:
-        return ()
-    return tuple(dict.fromkeys(ids)) if isinstance(ids, list) else (ids,)
+    listed = ids if isinstance(ids, list) else [] if ids is None else [ids]
+    if not all(isinstance(token_id, int) for token_id in listed):
+        raise ModelLoadError(
+            f"The model's eos_token_id={ids!r} is not a token id or a list of them.",
+            hint="Correct its generation_config.json.",
+        )
+    return tuple(dict.fromkeys(listed))
 
 
 def _text(path: Any) -> str | None:

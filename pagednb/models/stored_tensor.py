@@ -118,7 +118,12 @@ class SafetensorsFile:
             header = json.loads(os.pread(self._fd, length, _LENGTH_BYTES))
         except ValueError as error:
             raise WeightError(f"{self._path} is not a safetensors file: {error}.", hint=_REFETCH) from error
+        if not isinstance(header, dict):
+            raise WeightError(f"{self._path} is not a safetensors file.", hint=_REFETCH)
         header.pop("__metadata__", None)
+        for name, entry in header.items():
+            if not _is_entry(entry):
+                raise WeightError(f"{self._path} is not a safetensors file: {name!r} is no tensor.", hint=_REFETCH)
         return header, _LENGTH_BYTES + length
 
     def _describe(self, name: str, entry: Mapping[str, Any]) -> StoredTensor:
@@ -141,6 +146,16 @@ class SafetensorsFile:
         if size != expected:
             state = "truncated" if size < expected else "longer than it should be"
             raise WeightError(f"{self._path} is {state}: {size} bytes, its header says {expected}.", hint=_REFETCH)
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether ``entry`` has the form in which a safetensors header describes a tensor."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        return False
+    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        return False
+    return all(isinstance(number, int) and number >= 0 for number in (*shape, *offsets))
 
 
 class PickleFile:

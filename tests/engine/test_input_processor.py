@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.tiny_tokenizers import byte_level_tokenizer
 
 from pagednb.config import CacheGeometry
 from pagednb.engine.input_processor import InputProcessor, TokenPrompt, mix64
+from pagednb.engine.tokenization import TextCodec
+from pagednb.errors import PromptError
 from pagednb.request import Request
 from pagednb.sampling_params import SamplingParams
 
@@ -40,6 +43,12 @@ def test_seeded_samples_count_on_from_the_seed(seed: int) -> None:
     assert [(request.seed - seed) % 2**64 for request in requests] == [0, 1, 2]
     assert all(-(2**63) <= request.seed < 2**63 for request in requests)
     assert [request.parent_id for request in requests] == [None, requests[0].request_id, requests[0].request_id]
+
+
+def test_text_whose_tokens_the_model_lacks_is_refused() -> None:
+    processor = InputProcessor(TextCodec(byte_level_tokenizer()), GEOMETRY, vocab_size=10, seed=0)
+    with pytest.raises(PromptError, match="outside the model's vocabulary of 10"):
+        processor.tokenize(["hello"])
 
 
 def test_request_ids_are_never_reused() -> None:

@@ -228,6 +228,28 @@ def test_files_that_are_not_what_they_claim(tmp_path: pathlib.Path) -> None:
         load_folder(tmp_path)
 
 
+ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+
+
+@pytest.mark.parametrize(
+    "header", [[1], {"a": 5}, {"a": {}}, {"a": {**ENTRY, "shape": [-1]}}, {"a": {**ENTRY, "data_offsets": ["0", 4]}}]
+)
+def test_headers_of_another_form(header: Any, tmp_path: pathlib.Path) -> None:
+    path = tiny_model("llama2", tmp_path) / "model.safetensors"
+    content = json.dumps(header).encode()
+    path.write_bytes(len(content).to_bytes(8, "little") + content + bytes(4))
+    with pytest.raises(WeightError, match="not a safetensors file"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize("index", [[1], {}, {"weight_map": [1]}, {"weight_map": {"a": 1}}])
+def test_an_index_of_another_form(index: Any, tmp_path: pathlib.Path) -> None:
+    tiny_model("llama2", tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(WeightError, match="not an index"):
+        load_folder(tmp_path)
+
+
 class Malice:
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("this must never run",))

@@ -103,6 +103,20 @@ def test_eos_comes_from_the_generation_config_first(tmp_path: pathlib.Path) -> N
     assert resolve(tmp_path).eos_token_ids == ()
 
 
+def test_eos_that_is_no_token_id(tmp_path: pathlib.Path) -> None:
+    write_config(tmp_path)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [2, "</s>"]}')
+    with pytest.raises(ModelLoadError, match=r"eos_token_id.*</s>"):
+        resolve(tmp_path)
+
+
+def test_a_revision_without_a_hub_is_refused(tmp_path: pathlib.Path) -> None:
+    write_config(tmp_path)
+    for model in (str(tmp_path), None):
+        with pytest.raises(OptionError, match="revision='v2'"):
+            resolve_model(EngineConfig(model=model, device="cpu", revision="v2"))
+
+
 def test_no_model_is_the_embedded_one() -> None:
     resolved = resolve_model(EngineConfig(device="cpu"))
     assert resolved.is_embedded
