@@ -151,12 +151,7 @@ class SamplingParams:
             self.repetition_penalty,
             "above 0",
         )
-        _require(
-            self.seed is None or is_64_bit(self.seed),
-            "seed",
-            self.seed,
-            "a 64-bit whole number",
-        )
+        _require(self.seed is None or is_64_bit(self.seed), "seed", self.seed, "a 64-bit whole number")
         _require(
             self.max_tokens is None or (is_whole(self.max_tokens) and self.max_tokens >= 1),
             "max_tokens",

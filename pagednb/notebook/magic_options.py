@@ -77,7 +77,7 @@ def text_value(text: str) -> str:
 
 def unknown_word(kind: str, word: str, known: Iterable[str]) -> OptionError:
     """Make the error for a word that is none of ``known``, naming the one nearest to it."""
-    known = list(known)
+    known = list(dict.fromkeys(known))
     nearest = nearest_name(word, known)
     hint = f"Did you mean {nearest}?" if nearest else f"Choose from {', '.join(known)}."
     return OptionError(f"Unknown {kind} {word!r}.", hint=hint)
