@@ -103,7 +103,7 @@ def test_a_model_without_chat_template_gets_the_text_as_it_is(shell: RaisingShel
     [
         ("%generate --max-tokens many hi", "invalid int value: 'many'"),
         ("%generate --max-tokens 0 hi", "max_tokens=0 is not valid"),
-        ("%generate --zzz hi", "--temperature, --top-p, --top-k, --seed, --stop, --system, --raw."),
+        ("%generate --zzz hi", "from --max-tokens, --temperature, --top-p, --top-k, --seed, --stop, --system, --raw."),
         ("%generate --max-tokns 5 hi", "Unknown flag '--max-tokns'. Did you mean --max-tokens?"),
         ("%generate --top-p 1.5 hi", "top_p=1.5 is not valid"),
         ("%generate --stop '' hi", "stop="),
