@@ -117,5 +117,10 @@ def _names_of(frame: pd.DataFrame) -> dict[str, Hashable]:
 def _column(frame: pd.DataFrame, label: Hashable) -> pd.Series:
     column = frame[label]
     if isinstance(column, pd.DataFrame):
+        if frame.columns.nlevels > 1:
+            raise TemplateError(
+                f"{label!r} is a group of {column.shape[1]} columns.",
+                hint=f"Name one, as {frame[[label]].columns[0]!r}.",
+            )
         raise TemplateError(f"The frame has {column.shape[1]} columns named {label!r}.", hint="Rename all but one.")
     return column

@@ -209,6 +209,12 @@ def test_a_column_that_occurs_twice_is_refused(engine: FakeEngine) -> None:
     assert frame(data).generate("other")["generated"].tolist() == ["c"]
 
 
+def test_a_group_of_columns_is_refused(engine: FakeEngine) -> None:
+    data = pd.DataFrame([["a"]], columns=pd.MultiIndex.from_tuples([("t", "x")]))
+    with pytest.raises(TemplateError, match=r"'t' is a group of 1 columns. Name one, as \('t', 'x'\)"):
+        frame(data).generate("t")
+
+
 def test_without_an_engine_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_engine() -> None:
         raise EngineNotLoadedError("No model is loaded.")
