@@ -40,6 +40,11 @@ class BatchState:
         width = round_up(max_blocks_per_seq, _TABLE_WIDTH_STEP)
         return (max_num_seqs + 1) * (4 * width + 8 + 8 + 3 * 4 + 4 + 8)
 
+    @property
+    def scratch_row(self) -> int:
+        """The row that pads a batch: position 0 of the scratch block."""
+        return self.num_computed.shape[0] - 1
+
     def apply(self, plan: PlanTensors) -> None:
         """Apply a plan's admissions, then its growth."""
         if plan.admitted_rows is not None:
@@ -80,6 +85,10 @@ class BatchState:
     def advance(self, rows: torch.Tensor, seq_lens: torch.Tensor) -> None:
         """Note that the rows' KV is computed up to ``seq_lens`` (both ``[num_seqs]``)."""
         self.num_computed[rows] = seq_lens.long()
+
+    def reset_scratch(self) -> None:
+        """Put the scratch row back to position 0 after a padded batch has advanced it."""
+        self.num_computed[-1:].zero_()
 
     def feed_back(self, rows: torch.Tensor, token_ids: torch.Tensor) -> None:
         """Make the sampled ``token_ids`` the rows' next inputs, without a look from the host."""

@@ -14,6 +14,7 @@ from pagednb.kv_cache.kv_store import KVStore
 from pagednb.models.load import LoadProgress, load_model, num_weight_bytes
 from pagednb.models.resolve import ResolvedModel, torch_dtype
 from pagednb.runner.batch_state import BatchState
+from pagednb.runner.cuda_graph import DecodeGraphs, GraphShapes
 from pagednb.runner.isolation import DeviceScope
 from pagednb.runner.memory import (
     DeviceMemory,
@@ -85,7 +86,8 @@ def _build(
     progress: LoadProgress | None,
 ) -> ModelRunner:
     device, dtype, spec = scope.device, torch_dtype(resolved), resolved.spec
-    needs = MemoryNeeds.of(spec, limits, block_size=config.block_size, dtype=dtype)
+    with_graphs = device.type == "cuda" and not config.enforce_eager
+    needs = MemoryNeeds.of(spec, limits, block_size=config.block_size, dtype=dtype, with_graphs=with_graphs)
     before = DeviceMemory.measure(device)
     _num_blocks(config, needs, before, bytes_to_load=num_weight_bytes(resolved))
     kernels = select_kernels(device)
@@ -113,8 +115,14 @@ def _build(
         activation_bytes=needs.activation_bytes,
         kv_cache_bytes=kv_store.num_bytes,
         num_blocks=num_blocks,
+        graph_bytes=needs.graph_bytes,
     )
-    parts = DeviceParts(model=model, kv_store=kv_store, state=state, sampler=sampler)
+    graphs = None
+    if with_graphs:
+        shapes = GraphShapes(max_num_seqs=limits.max_num_seqs, max_model_len=limits.max_model_len)
+        arena_bytes = needs.graph_arena_bytes
+        graphs = DecodeGraphs(model, kv_store, state, sampler, shapes=shapes, arena_bytes=arena_bytes)
+    parts = DeviceParts(model=model, kv_store=kv_store, state=state, sampler=sampler, graphs=graphs)
     return ModelRunner(scope, parts, geometry=geometry, scheduler_config=limits, memory=report)
 
 

@@ -17,11 +17,16 @@ from pagednb.errors import GPUMemoryError
 from pagednb.kv_cache.kv_store import KVStore
 from pagednb.models.spec import DecoderSpec
 from pagednb.runner.batch_state import BatchState
+from pagednb.runner.cuda_graph import MAX_GRAPHS
 from pagednb.sampling.sampler import LOGITS_CHUNK_BYTES
 
 MAX_CPU_CACHE_BYTES = 4 * 2**30
 CUDA_RESERVE_BYTES = 384 * 2**20
 """For what is not computed: GEMM workspaces, compiled kernels, fragmentation."""
+
+# driver memory of one executable graph, and the cuBLAS workspaces that captured products use
+_BYTES_PER_GRAPH = 2 * 2**20
+_GRAPH_WORKSPACE_BYTES = 64 * 2**20
 
 # split-KV decode leaves fp32 partial results: a split covers at least so many tokens, and there are at most so many
 _MIN_SPLIT_TOKENS = 256
@@ -73,6 +78,7 @@ class MemoryReport:
     activation_bytes: int
     kv_cache_bytes: int
     num_blocks: int
+    graph_bytes: int = 0  # kept free for CUDA graphs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,10 +90,14 @@ class MemoryNeeds:
     max_model_len: int
     activation_bytes: int
     useful_blocks: int  # a larger pool could hold nothing but old prefixes
+    graph_arena_bytes: int = 0  # intermediate tensors of captured steps; 0 without CUDA graphs
 
     @classmethod
-    def of(cls, spec: DecoderSpec, limits: SchedulerConfig, *, block_size: int, dtype: torch.dtype) -> MemoryNeeds:
+    def of(
+        cls, spec: DecoderSpec, limits: SchedulerConfig, *, block_size: int, dtype: torch.dtype, with_graphs: bool
+    ) -> MemoryNeeds:
         """Compute the needs of ``spec`` under ``limits``."""
+        decode_limits = dataclasses.replace(limits, max_num_batched_tokens=limits.max_num_seqs)
         blocks_per_seq = -(-limits.max_model_len // block_size)
         rows_bytes = BatchState.num_bytes(limits.max_num_seqs, blocks_per_seq)
         return cls(
@@ -102,7 +112,16 @@ class MemoryNeeds:
             max_model_len=limits.max_model_len,
             activation_bytes=activation_bound_bytes(spec, limits, dtype) + rows_bytes,
             useful_blocks=limits.max_num_seqs * blocks_per_seq,
+            # rows_bytes: a step gathers the block tables of its rows
+            graph_arena_bytes=activation_bound_bytes(spec, decode_limits, dtype) + rows_bytes if with_graphs else 0,
         )
+
+    @property
+    def graph_bytes(self) -> int:
+        """All that CUDA graphs may take."""
+        if not self.graph_arena_bytes:
+            return 0
+        return self.graph_arena_bytes + _GRAPH_WORKSPACE_BYTES + MAX_GRAPHS * _BYTES_PER_GRAPH
 
     @property
     def blocks_per_seq(self) -> int:
@@ -134,7 +153,7 @@ def blocks_that_fit(needs: MemoryNeeds, memory: DeviceMemory, *, utilization: fl
         budget = min(MAX_CPU_CACHE_BYTES, (memory.free_bytes - bytes_to_load) // 4)
     else:
         ceiling = int(memory.total_bytes * utilization) - memory.used_bytes
-        budget = ceiling - bytes_to_load - needs.activation_bytes - CUDA_RESERVE_BYTES
+        budget = ceiling - bytes_to_load - needs.activation_bytes - needs.graph_bytes - CUDA_RESERVE_BYTES
     num_blocks = max(0, budget // needs.bytes_per_block - 1)  # one is scratch
     if num_blocks < needs.blocks_per_seq:
         raise _too_little(needs, memory, num_blocks=num_blocks, utilization=utilization, bytes_to_load=bytes_to_load)
@@ -143,11 +162,11 @@ def blocks_that_fit(needs: MemoryNeeds, memory: DeviceMemory, *, utilization: fl
 
 def check_override_fits(needs: MemoryNeeds, memory: DeviceMemory, *, num_blocks: int, bytes_to_load: int = 0) -> None:
     """Raise GPUMemoryError when ``num_gpu_blocks_override`` asks for more than is free."""
-    wanted = (num_blocks + 1) * needs.bytes_per_block + needs.activation_bytes + bytes_to_load
+    wanted = (num_blocks + 1) * needs.bytes_per_block + needs.activation_bytes + needs.graph_bytes + bytes_to_load
     if wanted > memory.free_bytes:
         raise GPUMemoryError(
             f"num_gpu_blocks_override={num_blocks} needs {gib(wanted)} on {memory.device} (weights still to load, "
-            f"activations and cache), but {memory.describe()}.",
+            f"activations, CUDA graphs and cache), but {memory.describe()}.",
             hint="Ask for fewer blocks, leave the option out to use what is free, or free what others hold.",
         )
 
@@ -166,11 +185,13 @@ def _too_little(
         if is_cpu
         else ["raise gpu_memory_utilization", "lower max_num_batched_tokens", "free what others hold"]
     )
+    remedies += ["set enforce_eager=True"] if needs.graph_bytes else []
     hint = f"{', or '.join(remedies)}."
     return GPUMemoryError(
         f"Too little memory on {memory.device}: the KV cache of one sequence of max_model_len={needs.max_model_len} "
         f"tokens needs {wanted}, {left} are left for it ({memory.describe()}; weights still to load: "
-        f"{gib(bytes_to_load)}, activations: {gib(needs.activation_bytes)}, {limit}).",
+        f"{gib(bytes_to_load)}, activations: {gib(needs.activation_bytes)}, CUDA graphs: {gib(needs.graph_bytes)}, "
+        f"{limit}).",
         hint=hint[0].upper() + hint[1:],
     )
 

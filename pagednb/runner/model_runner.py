@@ -18,6 +18,7 @@ from pagednb.forward_batch import ForwardBatch
 from pagednb.kv_cache.kv_store import KVStore
 from pagednb.runner.batch_builder import build_batch
 from pagednb.runner.batch_state import BatchState
+from pagednb.runner.cuda_graph import DecodeGraphs
 from pagednb.runner.isolation import DeviceScope
 from pagednb.runner.memory import MemoryReport
 from pagednb.runner.pending_output import PendingOutput
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceParts:
-    """All that a runner keeps on its device; dropping it frees the memory."""
+    """All that a runner keeps on its device; dropping it frees the memory. Without ``graphs`` every step is eager."""
 
     model: Decoder
     kv_store: KVStore
     state: BatchState
     sampler: Sampler
+    graphs: DecodeGraphs | None = None
 
 
 class ModelRunner:
@@ -61,6 +63,11 @@ class ModelRunner:
         self._scope = scope
         self._parts: DeviceParts | None = parts
 
+    @property
+    def graphs(self) -> DecodeGraphs | None:
+        """The CUDA graphs of decode steps; None on a CPU and with ``enforce_eager``."""
+        return self._live_parts().graphs
+
     def execute(self, plan: SchedulerOutput) -> PendingOutput:
         """Launch ``plan``; on CUDA this returns before the device has finished.
 
@@ -73,6 +80,9 @@ class ModelRunner:
         parts = self._live_parts()
         with self._scope.entered():
             tensors = _apply_diff(parts, plan)
+            graphed = None if parts.graphs is None else parts.graphs.run(plan, tensors.rows)
+            if graphed is not None:
+                return PendingOutput(graphed, None)
             batch = build_batch(parts.state, plan, tensors)
             hidden = parts.model.forward(batch, parts.kv_store)
             parts.state.advance(tensors.rows, batch.seq_lens)
@@ -80,7 +90,10 @@ class ModelRunner:
             return PendingOutput(token_ids, logprobs)
 
     def reset(self) -> None:
-        """Forget all rows, as after a fault; what the cache holds means nothing until it is written again."""
+        """Forget all rows, as after a fault; what the cache holds means nothing until it is written again.
+
+        Graphs stay: they hold addresses, not rows.
+        """
         self._live_parts().sampler.release(np.arange(self.scheduler_config.max_num_seqs))
 
     def shutdown(self) -> None:

@@ -63,6 +63,7 @@ class Sampler:
         self._penalties = Penalties(num_rows, vocab_size, device)
         self._filtered = RowValues(num_rows)  # rows with top_k, top_p or min_p; the value has no meaning
         self._num_logprobs = RowValues(num_rows)
+        self._processed = RowValues(num_rows)  # rows that sample_plain cannot serve; the value has no meaning
         self._chunk_rows = max(1, logits_chunk_bytes // (vocab_size * torch.float32.itemsize))
 
     def admit(self, admission: Admission) -> None:
@@ -74,6 +75,8 @@ class Sampler:
             self._filtered.set(admission.row, 1)
         if params.logprobs is not None:
             self._num_logprobs.set(admission.row, params.logprobs)
+        if params.logit_bias or params.min_tokens or params.has_penalties or params.logprobs is not None:
+            self._processed.set(admission.row, 1)
 
     def release(self, rows: np.ndarray) -> None:
         """Forget ``rows``."""
@@ -81,6 +84,32 @@ class Sampler:
         self._penalties.release(rows)
         self._filtered.pop(rows)
         self._num_logprobs.pop(rows)
+        self._processed.pop(rows)
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether any row, sampled now or not, has top-k, top-p or min-p."""
+        return not self._filtered.is_empty
+
+    def are_plain(self, rows: np.ndarray) -> bool:
+        """Whether ``sample_plain`` serves ``rows``: no bias, ``min_tokens``, penalties or logprobs among them."""
+        return not len(self._processed.select(rows)[0])
+
+    def sample_plain(
+        self,
+        hidden: torch.Tensor,
+        compute_logits: Callable[[torch.Tensor], torch.Tensor],
+        inputs: SamplingInputs,
+        *,
+        has_filters: bool,
+    ) -> torch.Tensor:
+        """Return the tokens of plain rows, as ``sample`` does; looks at nothing on the host, so it can be captured."""
+        token_ids = []
+        for start in range(0, len(hidden), self._chunk_rows):
+            stop = min(start + self._chunk_rows, len(hidden))
+            logits = compute_logits(hidden[start:stop])
+            token_ids.append(self._draw(logits, inputs.chunk(start, stop), has_filters=has_filters))
+        return token_ids[0] if len(token_ids) == 1 else torch.cat(token_ids)
 
     def sample(
         self,
@@ -110,6 +139,9 @@ class Sampler:
     def _sample_logits(self, logits: torch.Tensor, inputs: SamplingInputs) -> torch.Tensor:
         self._biases.apply(logits, inputs.rows, inputs.positions)
         self._penalties.apply(logits, inputs.rows)
+        return self._draw(logits, inputs, has_filters=self.has_filters)
+
+    def _draw(self, logits: torch.Tensor, inputs: SamplingInputs, *, has_filters: bool) -> torch.Tensor:
         token_ids: torch.Tensor = self._kernels.sample_tokens(
             logits,
             inputs.temperature,
@@ -118,6 +150,6 @@ class Sampler:
             inputs.min_p,
             inputs.seeds,
             inputs.positions,
-            has_filters=not self._filtered.is_empty,
+            has_filters=has_filters,
         )
         return token_ids

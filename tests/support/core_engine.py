@@ -20,8 +20,8 @@ from pagednb.scheduler.scheduler import Scheduler
 class CoreEngine:
     """Runs requests to their end; the books are checked after every step."""
 
-    def __init__(self, folder: pathlib.Path, *, launch_ahead: int = 0, **options: Any) -> None:
-        config = EngineConfig(model=folder, device="cpu", dtype="float32", **options)
+    def __init__(self, folder: pathlib.Path, *, launch_ahead: int = 0, device: str = "cpu", **options: Any) -> None:
+        config = EngineConfig(model=folder, device=device, dtype="float32", **options)
         self.runner = build_runner(config, resolve_model(config))
         self.scheduler = Scheduler(self.runner.scheduler_config, self.runner.geometry)
         self.core = EngineCore(self.scheduler, self.runner, launch_ahead=launch_ahead)
