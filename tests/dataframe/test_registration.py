@@ -50,6 +50,13 @@ def test_registering_again_is_silent_also_after_a_reload() -> None:
     assert type(pd.DataFrame().llm) is accessor.FrameAccessor
 
 
+def test_registering_again_never_takes_the_verbs_away_for_a_moment() -> None:
+    accessor.register()
+    registered = pd.DataFrame.__dict__["llm"]
+    accessor.register()
+    assert pd.DataFrame.__dict__["llm"] is registered  # another thread may be using it
+
+
 def test_a_foreign_accessor_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     class Foreign:
         def __init__(self, data: object) -> None:
