@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from pagednb.engine.input_processor import InputProcessor, Prompt, TokenPrompt
-from pagednb.engine.loop import EngineLoop, Submission
+from pagednb.engine.loop import EngineLoop
 from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
 from pagednb.engine.output_processor import OutputProcessor
 from pagednb.engine.stop_strings import StopScanner
+from pagednb.engine.submission import Submission
 from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams
 

@@ -2,7 +2,7 @@
 
 Callers hand it commands through a queue and find news in their mailboxes. No lock is shared, so an interrupt in the
 main thread can neither harm nor block it. It sleeps while there is nothing to do and prints nothing. Of text it knows
-only that a scanner may say stop.
+nothing.
 """
 
 from __future__ import annotations
@@ -20,25 +20,11 @@ from pagednb.engine.core import EngineCore
 from pagednb.engine.faults import dead_error, drop_frames, forked_error, is_device_lost, step_error
 from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
 from pagednb.engine.metrics import EngineCounters
-from pagednb.engine.stop_strings import StopScanner
+from pagednb.engine.submission import Submission, end_at_stop_string
 from pagednb.errors import PagednbError
-from pagednb.request import FinishReason, Request, RequestUpdate
+from pagednb.request import RequestUpdate
 
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Submission:
-    """A request, where its news go, and what watches its text if stop strings can end it."""
-
-    request: Request
-    mailbox: Mailbox
-    stop_scanner: StopScanner | None = None
-
-    @property
-    def wants_each_token(self) -> bool:
-        """Whether the caller needs updates before the last; stop strings alone are the loop's affair."""
-        return self.request.stream or self.request.sampling_params.logprobs is not None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -214,7 +200,7 @@ class EngineLoop:
         news: dict[Mailbox, list[RequestUpdate]] = {}
         for raw_update in updates:
             submission = self._submissions[raw_update.request_id]
-            update = _end_at_stop_string(core, submission, raw_update)
+            update = end_at_stop_string(core, submission, raw_update)
             if update.finish_reason is not None:
                 del self._submissions[update.request_id]
                 self._counters.num_finished += 1
@@ -224,27 +210,6 @@ class EngineLoop:
         now_s = time.perf_counter()
         for mailbox, mailbox_updates in news.items():
             mailbox.put(News(now_s, mailbox_updates))
-
-
-def _end_at_stop_string(core: EngineCore, submission: Submission, update: RequestUpdate) -> RequestUpdate:
-    """Look for a stop string in the new tokens; if there is one, end the request there."""
-    scanner = submission.stop_scanner
-    if scanner is None or not update.new_token_ids:
-        return update
-    num_before = scanner.num_tokens
-    match = scanner.feed(update.new_token_ids, ends_with_stop_token=update.finish_reason is FinishReason.STOP)
-    if match is None:
-        return update
-    ended = core.scheduler.finish_stopped(update.request_id) if update.finish_reason is None else update
-    assert ended.output_token_ids is not None
-    return dataclasses.replace(
-        ended,
-        logprobs=update.logprobs[: match.num_tokens - num_before],
-        finish_reason=FinishReason.STOP,
-        stop_token_id=None,
-        stop_match=match,
-        output_token_ids=ended.output_token_ids[: match.num_tokens],
-    )
 
 
 def _receive(replies: queue.SimpleQueue[T], each_slice: Callable[[], None]) -> T:
