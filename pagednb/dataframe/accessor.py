@@ -68,7 +68,7 @@ class FrameAccessor:
             top_k: Sample from so many tokens at most.
             seed: Makes a sampled run repeatable, and lets equal rows share one answer.
             stop: Text or texts that end the answer.
-            into: The new column; one of this name is replaced in the copy.
+            into: The new column; in the copy, one of this name is replaced, and so is ``<into>_error``.
             errors: "coerce": a failed row is NA, its reason stands in ``<into>_error``, one warning sums up.
                 "raise": RowErrors after the run.
             progress: True or False for a bar, a callable for figures, None for ``PAGEDNB_PROGRESS``.
