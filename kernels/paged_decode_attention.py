@@ -93,7 +93,7 @@ def decode_splits(max_seq_len: int) -> tuple[int, int]:
 def _split_launch(dtype: torch.dtype, block_d: int) -> dict[str, int]:
     if dtype == torch.float32:
         return {"BLOCK_N": 32 if block_d <= 64 else 16, "num_warps": 4, "num_stages": 2}
-    return {"BLOCK_N": 64, "num_warps": 4, "num_stages": 3 if block_d <= 128 else 2}
+    return {"BLOCK_N": 128 if block_d <= 128 else 64, "num_warps": 4, "num_stages": 2}
 
 
 # slices of the batch reach these pointers at any alignment; a compiled variant for each would only cost time
