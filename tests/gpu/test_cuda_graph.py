@@ -241,6 +241,22 @@ def test_the_users_thread_may_use_cuda_while_graphs_are_captured(folder, use):
         assert len(engine.runner.graphs.captured) >= 3
 
 
+def test_waiting_for_the_whole_device_may_end_captures_but_costs_no_token(folder):
+    def synchronize() -> None:
+        with contextlib.suppress(RuntimeError):  # CUDA refuses during a capture
+            torch.cuda.synchronize()
+
+    expected = eager_tokens(folder, TRAFFIC["sampled"])
+    torch.cuda.empty_cache()
+    before = torch.cuda.mem_get_info()[0]
+    with users_thread(synchronize), core_engine(folder) as engine:
+        assert engine.tokens(*requests_of(TRAFFIC["sampled"])) == expected
+        graphs = engine.runner.graphs
+        assert graphs.captured or "synchronized" in graphs.stopped_by
+        assert engine.tokens(*requests_of(TRAFFIC["sampled"])) == expected
+    assert before - torch.cuda.mem_get_info()[0] < 64 * 2**20
+
+
 def test_too_little_memory_for_a_capture_leaves_the_eager_steps(folder, monkeypatch):
     expected = eager_tokens(folder, TRAFFIC["sampled"])
     with core_engine(folder) as engine:
