@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import inspect
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 from pagednb.errors import OptionError
+
+T = TypeVar("T")
 
 _FP32_MAX = 3.4e38
 
@@ -42,3 +45,10 @@ def is_finite(value: Any) -> bool:
 def is_64_bit(value: Any) -> bool:
     """Whether ``value`` is a whole number of 64 bits, signed or not."""
     return is_whole(value) and -(2**63) <= value < 2**64
+
+
+def signed_by_fields(cls: type[T]) -> type[T]:
+    """Give a dataclass the signature of its fields, which its ``__new__`` hides from help and completion."""
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return cls

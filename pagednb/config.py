@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self, get_args
 
-from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require
+from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require, signed_by_fields
 from pagednb.errors import NotSupportedYetError, refuse_unknown_options
 
 BLOCK_SIZES = (4, 8, 16, 32, 64, 128)
@@ -42,6 +42,7 @@ _NOT_YET: Mapping[str, Any] = {
 }
 
 
+@signed_by_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EngineConfig:
     """Options of ``pagednb.load`` and ``LLM``, with vLLM's names.

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require
+from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require, signed_by_fields
 from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
 
 NAMES_NOT_BUILT_YET = frozenset(
@@ -42,6 +42,7 @@ MAX_N = 2**14
 _SWITCHES = ("ignore_eos", "detokenize", "skip_special_tokens", "include_stop_str_in_output")
 
 
+@signed_by_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingParams:
     """Sampling parameters of one request, all by keyword. In brackets the defaults, which are vLLM's.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 from typing import Any
 
@@ -90,3 +92,9 @@ def test_numbers_of_numpy_become_plain() -> None:
     plain = (params.max_tokens, params.temperature, params.top_k, params.stop_token_ids, params.logit_bias)
     assert json.dumps(plain) == '[3, 0.5, 0, [4, 5], {"7": 1.5}]'
     assert json.dumps(EngineConfig(max_model_len=np.int64(64)).max_model_len) == "64"
+
+
+@pytest.mark.parametrize("options", [SamplingParams, EngineConfig])
+def test_help_and_completion_see_every_option(options):
+    fields = [field.name for field in dataclasses.fields(options)]
+    assert list(inspect.signature(options).parameters) == fields
