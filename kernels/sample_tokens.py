@@ -10,7 +10,9 @@ import torch
 import triton
 import triton.language as tl
 
-from pagednb.kernels.filter_threshold import order_key, scaled_logits, search_thresholds, threshold_key
+from pagednb.kernels.filter_candidates import RUN_WIDTH
+from pagednb.kernels.filter_threshold import find_thresholds
+from pagednb.kernels.key_search import order_key, scaled_logits
 from pagednb.kernels.launch import check_rows
 from pagednb.kernels.reference_sampling import GREEDY_TEMPERATURE, PHILOX_LANE_WIDTH
 
@@ -39,20 +41,21 @@ def sample_tokens(
     num_chunks = triton.cdiv(vocab, 4 * PHILOX_LANE_WIDTH)
     best_logits = torch.empty((num_rows, num_chunks), dtype=torch.float32, device=logits.device)
     best_tokens = torch.empty((num_rows, num_chunks), dtype=torch.int32, device=logits.device)
-    state = search_thresholds(logits, temperature, top_k, top_p, min_p) if has_filters else None
+    thresholds, run_maxima = None, None
+    if has_filters:
+        thresholds, run_maxima = find_thresholds(logits, temperature, top_k, top_p, min_p)
     _best_of_chunk_kernel[(num_chunks, num_rows)](
         logits,
         logits.stride(0),
         vocab,
         temperature,
-        top_k,
-        top_p,
-        min_p,
-        state,
+        thresholds,
+        run_maxima,
         seeds,
         positions,
         best_logits,
         best_tokens,
+        RUN_WIDTH=RUN_WIDTH,
     )
     _best_of_row_kernel[(num_rows,)](
         best_logits, best_tokens, tokens, num_chunks, vocab, CHUNKS_BLOCK=triton.next_power_of_2(num_chunks)
@@ -66,30 +69,26 @@ def _best_of_chunk_kernel(
     logits_stride: tl.tensor,
     vocab: tl.tensor,
     temperature_ptr: tl.tensor,
-    top_k_ptr: tl.tensor,
-    top_p_ptr: tl.tensor,
-    min_p_ptr: tl.tensor,
-    state_ptr: tl.tensor,
+    thresholds_ptr: tl.tensor,
+    run_maxima_ptr: tl.tensor,
     seeds_ptr: tl.tensor,
     positions_ptr: tl.tensor,
     best_logits_ptr: tl.tensor,
     best_tokens_ptr: tl.tensor,
+    RUN_WIDTH: tl.constexpr,
 ) -> None:
     """Find the best surviving token of a chunk, with noise unless the row is greedy."""
     row = tl.program_id(1).to(tl.int64)
     chunk = tl.program_id(0)
     temperature = tl.load(temperature_ptr + row)
     threshold = tl.zeros([], dtype=tl.uint32)
-    if state_ptr is not None:  # noqa: SIM102  (known at compile time; the next one is not)
-        if temperature >= _GREEDY:
-            threshold = threshold_key(
-                state_ptr,
-                row,
-                vocab,
-                tl.load(top_k_ptr + row),
-                tl.load(top_p_ptr + row),
-                tl.load(min_p_ptr + row),
-            )
+    partial = row * tl.num_programs(0) + chunk
+    if thresholds_ptr is not None:
+        threshold = tl.load(thresholds_ptr + row).to(tl.uint32)
+        if not _has_survivor(run_maxima_ptr, row, chunk, vocab, threshold, RUN_WIDTH):
+            tl.store(best_logits_ptr + partial, float("-inf"))
+            tl.store(best_tokens_ptr + partial, vocab)
+            return
 
     word0 = tl.zeros([_LANE], dtype=tl.uint32)
     word1, word2, word3 = word0, word0, word0
@@ -106,7 +105,6 @@ def _best_of_chunk_kernel(
     best, best_cols = _better(best, best_cols, logits_row, cols + 3 * _LANE, word3, temperature, threshold, vocab)
 
     best_of_chunk = tl.max(best, axis=0)
-    partial = row * tl.num_programs(0) + chunk
     tl.store(best_logits_ptr + partial, best_of_chunk)
     tl.store(best_tokens_ptr + partial, tl.min(tl.where(best == best_of_chunk, best_cols, vocab), axis=0))
 
@@ -128,6 +126,25 @@ def _best_of_row_kernel(
     tokens = tl.load(best_tokens_ptr + row * num_chunks + chunks, mask=inside, other=vocab)
     token = tl.min(tl.where(best == tl.max(best, axis=0), tokens, vocab), axis=0)
     tl.store(tokens_ptr + row, tl.minimum(token, vocab - 1).to(tl.int64))
+
+
+@triton.jit
+def _has_survivor(
+    run_maxima_ptr: tl.tensor,
+    row: tl.tensor,
+    chunk: tl.tensor,
+    vocab: tl.tensor,
+    threshold: tl.tensor,
+    RUN_WIDTH: tl.constexpr,
+) -> tl.tensor:
+    """Return whether any logit of a chunk reaches the row's threshold."""
+    survives = threshold == 0
+    if threshold > 0:
+        num_runs = tl.cdiv(vocab, RUN_WIDTH)
+        runs = chunk * (4 * _LANE // RUN_WIDTH) + tl.arange(0, 4 * _LANE // RUN_WIDTH)
+        maxima = tl.load(run_maxima_ptr + row * num_runs + runs, mask=runs < num_runs, other=float("-inf"))
+        survives = order_key(tl.max(maxima, axis=0)) >= threshold
+    return survives
 
 
 @triton.jit
