@@ -61,17 +61,8 @@ def find_candidates(
     )
     state = (found.max_logits, found.floors, found.sums)
     _level_masses_kernel[grid](logits, logits.stride(0), *filters, *state, CHUNK=CHUNK_RUNS * RUN_WIDTH, num_warps=8)
-    _collect_kernel[grid](
-        logits,
-        logits.stride(0),
-        *filters,
-        *state,
-        found.run_maxima,
-        num_runs,
-        found.values,
-        found.values.stride(0),
-        **chunk,
-    )
+    runs = (found.run_maxima, num_runs, found.values, found.values.stride(0))
+    _collect_kernel[grid](logits, logits.stride(0), *filters, *state, *runs, **chunk)
     return found
 
 
