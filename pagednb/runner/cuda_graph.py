@@ -1,9 +1,10 @@
 """Whole decode steps as CUDA graphs: from the rows' last tokens to their next ones, fed back, in one launch.
 
 The model runner asks before every step and runs eagerly what no graph serves: steps with prefill chunks, rows with a
-bias, penalties or logprobs, shapes not captured yet. A graph is captured when its shape has been wanted a few times,
-and the step that pays for it runs eagerly in the same shape first, which compiles and initialises all that capture
-must find ready. Captures share one memory pool. Batches are padded with the scratch row.
+bias, penalties or logprobs, shapes not captured yet. The usual shapes are captured when the model is loaded, since a
+capture disturbs other threads that use CUDA; any other when it has been wanted a few times. The shape runs eagerly
+first, which compiles and initialises all that capture must find ready. Captures share one memory pool. Batches are
+padded with the scratch row.
 """
 
 from __future__ import annotations
@@ -135,6 +136,16 @@ class DecodeGraphs:
     def captured(self) -> Collection[GraphKey]:
         """The shapes that have a graph."""
         return self._graphs.keys()
+
+    def capture_short_contexts(self) -> None:
+        """Capture all batch sizes of plain rows with short contexts, before the engine is used and disturbs anybody."""
+        for batch_size in reversed(self._shapes.batch_sizes):
+            key = self._shapes.key(batch_size, 1, has_filters=False)
+            self._set_rows(key, self._rows[:0])
+            self._decode(key)
+            self._capture(key)
+            if self.stopped_by is not None:
+                return
 
     def run(self, plan: SchedulerOutput, rows: torch.Tensor) -> torch.Tensor | None:
         """Run ``plan`` by a graph, or capture one beside it.

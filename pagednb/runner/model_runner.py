@@ -68,6 +68,13 @@ class ModelRunner:
         """The CUDA graphs of decode steps; None on a CPU and with ``enforce_eager``."""
         return self._live_parts().graphs
 
+    def warm_up(self) -> None:
+        """Compile kernels and capture the usual decode steps, so that the first requests need not wait for them."""
+        graphs = self.graphs
+        if graphs is not None:
+            with self._scope.entered():
+                graphs.capture_short_contexts()
+
     def execute(self, plan: SchedulerOutput) -> PendingOutput:
         """Launch ``plan``; on CUDA this returns before the device has finished.
 
