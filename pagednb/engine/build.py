@@ -85,6 +85,7 @@ class ModelEngineBuilder:
                 used_before_bytes=report.used_before_bytes,
                 weight_bytes=report.weight_bytes,
                 activation_bytes=report.activation_bytes,
+                graph_bytes=report.graph_bytes,
                 kv_cache_bytes=report.kv_cache_bytes,
             ),
         )

@@ -57,6 +57,7 @@ class MemoryUse:
     used_before_bytes: int
     weight_bytes: int
     activation_bytes: int
+    graph_bytes: int
     kv_cache_bytes: int
 
 
@@ -139,8 +140,8 @@ class EngineStatus:
         yield (
             "memory",
             f"weights {_gib(memory.weight_bytes)}, KV cache {_gib(memory.kv_cache_bytes)}, "
-            f"activations {_gib(memory.activation_bytes)}, others {_gib(memory.used_before_bytes)} "
-            f"of {_gib(memory.total_bytes)}",
+            f"activations {_gib(memory.activation_bytes)}, CUDA graphs {_gib(memory.graph_bytes)}, "
+            f"others {_gib(memory.used_before_bytes)} of {_gib(memory.total_bytes)}",
         )
 
 

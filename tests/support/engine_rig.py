@@ -26,7 +26,9 @@ from pagednb.scheduler.scheduler import Scheduler
 
 VOCAB_SIZE = 320
 EOS_TOKEN_ID = 1
-NO_MEMORY = MemoryUse(total_bytes=0, used_before_bytes=0, weight_bytes=0, activation_bytes=0, kv_cache_bytes=0)
+NO_MEMORY = MemoryUse(
+    total_bytes=0, used_before_bytes=0, weight_bytes=0, activation_bytes=0, graph_bytes=0, kv_cache_bytes=0
+)
 
 
 def token_at(seed: int, position: int) -> int:
