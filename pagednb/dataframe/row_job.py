@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pagednb.dataframe.report import RunFigures
+from pagednb.engine.interrupts import keeping_interrupts
 from pagednb.errors import ContextLengthError, OptionError, PagednbError, PromptError
 from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams
@@ -104,7 +105,8 @@ class _RowJob:
     def run(self, prompts: Iterator[Prompt]) -> None:
         with self._engine.open_call() as call:
             for chunk in _chunks(prompts):
-                self._submit(call, self._drop_unrunnable(chunk))
+                with keeping_interrupts():
+                    self._submit(call, self._drop_unrunnable(chunk))
                 self._collect(call, 0)
                 self._collect_until(call, self._max_pending - CHUNK_ROWS)
             self._collect_until(call, 0)
@@ -170,10 +172,11 @@ class _RowJob:
         return self._engine.render_chat(messages)
 
     def _collect(self, call: Call[int], timeout_s: float) -> None:
-        for position, output in call.poll(timeout_s):
-            self._figures.count_finished(output)
-            self._settle_output(position, output)
-        self._tell()
+        with keeping_interrupts():
+            for position, output in call.poll(timeout_s):
+                self._figures.count_finished(output)
+                self._settle_output(position, output)
+            self._tell()
 
     def _collect_until(self, call: Call[int], num_pending: int) -> None:
         while call.num_pending > num_pending:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from pagednb.engine.input_processor import InputProcessor, Prompt, TokenPrompt
+from pagednb.engine.interrupts import keeping_interrupts
 from pagednb.engine.loop import EngineLoop
 from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
 from pagednb.engine.output_processor import OutputProcessor
@@ -74,6 +75,10 @@ class Call(Generic[Key]):
             EngineStepError: a step failed; all requests of this call are lost.
             EngineDeadError: the engine is gone.
         """
+        with keeping_interrupts():
+            return self._poll(timeout_s)
+
+    def _poll(self, timeout_s: float) -> list[tuple[Key, RequestOutput]]:
         deadline_s = time.perf_counter() + timeout_s
         while self.num_pending:
             letters = self._mailbox.take(deadline_s - time.perf_counter())
