@@ -51,10 +51,7 @@ class PrefillChunk:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BlockGrowth:
-    """New blocks, packed: ``block_table[rows[i], columns[i]] = block_ids[i]``, each int32 ``[num_grown]``.
-
-    Also carries replacements (copy-on-write): an existing column simply gets its new block.
-    """
+    """New blocks, packed: ``block_table[rows[i], columns[i]] = block_ids[i]``, each int32 ``[num_grown]``."""
 
     rows: np.ndarray
     columns: np.ndarray
