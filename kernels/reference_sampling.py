@@ -8,11 +8,16 @@ every device and in every batch.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 GREEDY_TEMPERATURE = 1e-5
 PHILOX_LANE_WIDTH = 1024
 """Vocabulary index ``v`` takes word ``v // 1024 % 4`` of counter ``v // 4096 * 1024 + v % 1024``: the four words of a
 counter serve four contiguous runs, so that a kernel uses every word with plain contiguous loads."""
+CHUNK_WIDTH = 4 * PHILOX_LANE_WIDTH
+"""A draw takes a chunk of so many tokens by the chunks' masses, then a token of that chunk."""
+CHUNK_PURPOSE = 1
+"""Counters of the first draw differ from those of the second in this word."""
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -37,7 +42,7 @@ def sample_tokens(
     that tie with the last one kept are all kept (a sort would keep some by their index).
 
     Args:
-        logits: fp32 ``[num_rows, vocab]``; ``-inf`` is never drawn.
+        logits: ``[num_rows, vocab]``, any float dtype (fp32 with filters); ``-inf`` is never drawn.
         temperature: fp32 ``[num_rows]``; below 1e-5 the row takes its largest logit (the first, if tied).
         top_k: int32 ``[num_rows]``, 0 keeps all.
         top_p: fp32 ``[num_rows]``, 1 keeps all.
@@ -54,12 +59,23 @@ def sample_tokens(
     if rows.numel() == 0:
         return tokens
     scaled = logits[rows].float() * (1.0 / temperature[rows]).unsqueeze(1)
-    noisy = scaled + gumbel_noise(seeds[rows], positions[rows], logits.shape[1])
     if has_filters:
         threshold = filter_threshold(scaled, top_k[rows], top_p[rows], min_p[rows])
-        noisy = noisy.masked_fill(scaled < threshold.unsqueeze(1), -torch.inf)
-    tokens[rows] = noisy.argmax(dim=-1)
+        scaled = scaled.masked_fill(scaled < threshold.unsqueeze(1), -torch.inf)
+    tokens[rows] = _draw(scaled, seeds[rows], positions[rows])
     return tokens
+
+
+def _draw(scaled: torch.Tensor, seeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Draw a token a row in proportion to ``exp(scaled)``: a chunk, then a token of it, each by Gumbel-max."""
+    vocab = scaled.shape[1]
+    num_chunks = -(-vocab // CHUNK_WIDTH)
+    padded = F.pad(scaled, (0, num_chunks * CHUNK_WIDTH - vocab), value=-torch.inf)
+    chunks = padded.view(-1, num_chunks, CHUNK_WIDTH)
+    chosen = (chunks.logsumexp(dim=-1) + chunk_noise(seeds, positions, num_chunks)).argmax(dim=-1)
+    rest = chunks[torch.arange(len(chosen), device=chosen.device), chosen]  # [num_rows, CHUNK_WIDTH]
+    within = (rest + token_noise(seeds, positions, chosen)).argmax(dim=-1)
+    return (chosen * CHUNK_WIDTH + within).clamp(max=vocab - 1)
 
 
 def filter_threshold(
@@ -77,16 +93,25 @@ def filter_threshold(
     return torch.where(top_p < 1.0, torch.maximum(threshold, nucleus), threshold)
 
 
-def gumbel_noise(seeds: torch.Tensor, positions: torch.Tensor, vocab: int) -> torch.Tensor:
-    """Return fp32 ``[num_rows, vocab]``, the noise of each row's (seed, position)."""
-    num_tiles = -(-vocab // (4 * PHILOX_LANE_WIDTH))
-    counter = torch.arange(num_tiles * PHILOX_LANE_WIDTH, device=seeds.device).unsqueeze(0)
-    words = philox(seeds.unsqueeze(1), counter, positions.unsqueeze(1))
-    bits = torch.stack([word.view(-1, num_tiles, PHILOX_LANE_WIDTH) for word in words], dim=2)
-    # u in (0, 1), fine-grained near 0, where the largest noise comes from
-    u = (bits.flatten(1)[:, :vocab].float() * 2.0**-32 + 2.0**-33).clamp(max=1.0 - 2.0**-24)
+def chunk_noise(seeds: torch.Tensor, positions: torch.Tensor, num_chunks: int) -> torch.Tensor:
+    """Return fp32 ``[num_rows, num_chunks]``, the Gumbel noise by which a row chooses its chunk."""
+    counter = torch.arange(num_chunks, device=seeds.device).unsqueeze(0)
+    words = philox(seeds.unsqueeze(1), counter, positions.unsqueeze(1), purpose=CHUNK_PURPOSE)
+    return _gumbel(words[0])
+
+
+def token_noise(seeds: torch.Tensor, positions: torch.Tensor, chunks: torch.Tensor) -> torch.Tensor:
+    """Return fp32 ``[num_rows, CHUNK_WIDTH]``, the Gumbel noise of the tokens of each row's chunk."""
+    lanes = torch.arange(PHILOX_LANE_WIDTH, device=seeds.device)
+    counter = chunks.unsqueeze(1) * PHILOX_LANE_WIDTH + lanes
+    return _gumbel(torch.cat(philox(seeds.unsqueeze(1), counter, positions.unsqueeze(1)), dim=1))
+
+
+def _gumbel(words: torch.Tensor) -> torch.Tensor:
+    """Return ``-log(-log1p(-u))`` of u in (0, 1), fine-grained near 0, where the largest noise comes from."""
+    u = (words.float() * 2.0**-32 + 2.0**-33).clamp(max=1.0 - 2.0**-24)
     series = u * (1.0 + u * (0.5 + u * (1.0 / 3.0 + u * 0.25)))
-    return -torch.log(torch.where(u < 0.01, series, -torch.log(1.0 - u)))  # -log(-log1p(-u))
+    return -torch.log(torch.where(u < 0.01, series, -torch.log(1.0 - u)))
 
 
 def philox(

@@ -78,10 +78,10 @@ class Decoder:
         return self._final_norm.add(hidden, residual)[0]
 
     def compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return float32 ``[num_sampled, vocab]`` for what ``forward`` returned."""
+        """Return ``[num_sampled, vocab]``, in the model's dtype, for what ``forward`` returned."""
         if self._project_out is not None:
             hidden = self._project_out(hidden)
-        return F.linear(hidden, self._lm_head).float()
+        return F.linear(hidden, self._lm_head)
 
     def _embed(self, batch: ForwardBatch) -> torch.Tensor:
         hidden = F.embedding(batch.input_ids, self._embed_tokens)

@@ -21,7 +21,7 @@ from pagednb.sampling.row_features import RowValues
 from pagednb.scheduler.output import Admission
 
 LOGITS_CHUNK_BYTES = 512 * 2**20
-"""Most memory that the fp32 logits of one chunk take: thousands of prefills may end in one step."""
+"""Most memory that the logits of one chunk take as fp32: thousands of prefills may end in one step."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +124,8 @@ class Sampler:
             stop = min(start + self._chunk_rows, len(hidden))
             logits = compute_logits(hidden[start:stop])
             part = inputs.chunk(start, stop)
+            if not self.are_plain(part.rows):
+                logits = logits.float()  # biases and penalties are added in fp32, logprobs taken from it
             raw = self._keep_raw(logits, part.rows, int(width))
             token_ids.append(self._sample_logits(logits, part))
             if raw is not None:
@@ -142,8 +144,9 @@ class Sampler:
         return self._draw(logits, inputs, has_filters=self.has_filters)
 
     def _draw(self, logits: torch.Tensor, inputs: SamplingInputs, *, has_filters: bool) -> torch.Tensor:
+        # the search for thresholds reads logits several times; without it they are read once, in the model's dtype
         token_ids: torch.Tensor = self._kernels.sample_tokens(
-            logits,
+            logits.float() if has_filters else logits,
             inputs.temperature,
             inputs.top_k,
             inputs.top_p,

@@ -10,7 +10,7 @@ import torch
 from support.kernel_checks import draw
 
 from pagednb.kernels.kernel_set import KernelSet
-from pagednb.kernels.reference_sampling import filter_threshold, gumbel_noise, philox
+from pagednb.kernels.reference_sampling import CHUNK_WIDTH, chunk_noise, filter_threshold, philox, token_noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +178,14 @@ def test_greedy_takes_the_first_of_ties(kernels: KernelSet, device: torch.device
     assert sample(kernels, logits, [Filters(temperature=0.0)], has_filters=False).tolist() == [1200]
 
 
+@pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")  # NumPy's, in Triton's interpreter
+@pytest.mark.parametrize("vocab", [70, CHUNK_WIDTH + 1])
+def test_logits_that_are_no_numbers_give_some_token(kernels: KernelSet, vocab: int, device: torch.device) -> None:
+    logits = torch.full((2, vocab), torch.nan, device=device)
+    tokens = sample(kernels, logits, [Filters(temperature=0.0), Filters()], has_filters=False)
+    assert all(0 <= token < vocab for token in tokens.tolist())
+
+
 def test_no_rows(kernels: KernelSet, device: torch.device) -> None:
     assert sample(kernels, torch.empty((0, 8), device=device), []).shape == (0,)
 
@@ -196,9 +204,42 @@ def test_philox_known_answers(fill: int, words: tuple[int, ...]) -> None:
 
 
 def test_noise_is_gumbel() -> None:
-    noise = gumbel_noise(torch.arange(40), torch.zeros(40, dtype=torch.int64), 5000).double().flatten()
+    rows = torch.arange(40)
+    assert_gumbel(token_noise(rows, torch.zeros_like(rows), rows % 3))
+    assert_gumbel(chunk_noise(rows, torch.zeros_like(rows), 5000))
+
+
+def assert_gumbel(noise: torch.Tensor) -> None:
+    noise = noise.double().flatten()
     assert abs(float(noise.mean()) - 0.5772) < 0.02
     assert abs(float(noise.var()) - math.pi**2 / 6) < 0.05
     for quantile in (0.001, 0.5, 0.999, 0.9999):
         below = float((noise < -math.log(-math.log(quantile))).double().mean())
         assert abs(below - quantile) < 5 * math.sqrt(quantile * (1 - quantile) / noise.numel())
+
+
+def test_both_draws_have_noise_of_their_own() -> None:
+    one, zero = torch.ones(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
+    first, second = chunk_noise(one, zero, 1000), token_noise(one, zero, zero)[:, :1000]
+    assert float((first == second).double().mean()) < 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_need_no_copy(
+    kernels: KernelSet, references: KernelSet, dtype: torch.dtype, device: torch.device
+) -> None:
+    filters = [Filters(temperature=t) for t in (0.0, 0.5, 1.0, 3.0)]
+    logits = (draw((4, 9000), torch.float32, device, seed=1) * 3).to(dtype)
+    drawn = sample(kernels, logits, filters, has_filters=False)
+    assert torch.equal(drawn, sample(kernels, logits.float(), filters, has_filters=False))
+    assert torch.equal(drawn, sample(references, logits.cpu(), filters, has_filters=False))
+
+
+def test_draws_in_proportion_across_chunks(kernels: KernelSet, device: torch.device) -> None:
+    num_draws = 600
+    logits = torch.full((3 * CHUNK_WIDTH + 5,), -torch.inf, device=device)
+    likely = torch.tensor([0, 3, CHUNK_WIDTH - 1, CHUNK_WIDTH, 2 * CHUNK_WIDTH + 77, 3 * CHUNK_WIDTH + 4])
+    logits[likely] = torch.tensor([0.0, 1.0, -1.0, 2.0, 1.5, 0.5], device=device)
+    rows, positions = logits.expand(num_draws, -1), torch.arange(num_draws)
+    tokens = sample(kernels, rows, [Filters()] * num_draws, torch.full((num_draws,), 5), positions, has_filters=False)
+    assert_fits(tokens, logits.cpu(), Filters())

@@ -156,5 +156,5 @@ def test_bfloat16_stays_close_to_transformers(tmp_path: pathlib.Path) -> None:
     with torch.inference_mode():
         logits = decoder.compute_logits(decoder.forward(batch, batches.kv))
     exact = expected_logits(transformers.AutoModelForCausalLM.from_pretrained(folder).eval(), sequences)
-    assert logits.dtype == torch.float32
-    assert rms_ratio(logits, torch.cat(exact)) < 0.1  # sharp attention amplifies roundings of 4e-3
+    assert logits.dtype == torch.bfloat16
+    assert rms_ratio(logits.float(), torch.cat(exact)) < 0.1  # sharp attention amplifies roundings of 4e-3

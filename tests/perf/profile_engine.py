@@ -57,9 +57,8 @@ def profile(llm: pagednb.LLM, requests: workloads.Workload) -> None:
     wall = result["seconds"]
     print(f"  wall {wall:.3f} s, GPU busy {busy / 1e9:.3f} s, idle {wall - busy / 1e9:.3f} s, {len(spans):,} kernels")
     for kind, total in seconds.most_common(16):
-        print(
-            f"    {total:8.3f} s {100 * total / wall:5.1f} %  {counts[kind]:>8,} x {1e6 * total / counts[kind]:8.1f} us  {kind}"
-        )
+        share, each_us = 100 * total / wall, 1e6 * total / counts[kind]
+        print(f"    {total:8.3f} s {share:5.1f} %  {counts[kind]:>8,} x {each_us:8.1f} us  {kind}")
 
 
 def main() -> None:
