@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 
 from pagednb.kernels.launch import check_cache, check_queries, dot_precision
+from pagednb.kernels.output import output_like
 from pagednb.kernels.paged_tile import load_rows, slot_rows, softmax_step
 
 _LOG2_E = 1.4426950408889634
@@ -29,6 +30,7 @@ def paged_prefill_attention(
     scale: float,
     max_query_len: int,
     sliding_window: int | None = None,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return causal attention of prefill chunks, ``[num_tokens, num_q_heads, head_dim]``. See reference_attention."""
     num_tokens, num_q_heads, head_dim = q.shape
@@ -37,7 +39,7 @@ def paged_prefill_attention(
     check_cache(k_cache, v_cache, head_dim)
     check_queries(q, k_cache, block_tables)
     assert query_start_loc.shape == (num_seqs + 1,), f"{num_seqs} sequences, bounds {list(query_start_loc.shape)}"
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    out = output_like(q, out)
     if num_tokens == 0:
         return out
     group = num_q_heads // num_kv_heads

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from pagednb.kernels.output import output_like
+
 _MAX_GATHERED_ELEMENTS = 1 << 23
 """Decode gathers K and V of at most this many elements at once (32 MiB each in fp32)."""
 
@@ -24,11 +26,13 @@ def paged_prefill_attention(
     scale: float,
     max_query_len: int,
     sliding_window: int | None = None,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Causal attention of prefill chunks over the paged cache, which already holds the chunks' own K and V.
 
     Query ``i`` of sequence ``s`` stands at position ``seq_lens[s] - query_len + i`` and sees the keys up to there, or
-    the last ``sliding_window`` of them.
+    the last ``sliding_window`` of them. A chunk may be empty (its length then means nothing), and tokens may follow the
+    last chunk: both are padding of fixed shapes, and nothing is computed for them.
 
     Args:
         q: ``[num_tokens, num_q_heads, head_dim]``, the chunks one after another.
@@ -39,15 +43,18 @@ def paged_prefill_attention(
         scale: of the scores.
         max_query_len: upper bound of the chunk lengths.
         sliding_window: number of keys a query sees, its own included. None sees all.
+        out: where to write, contiguous, of q's shape and dtype. None allocates it.
 
     Returns:
-        ``[num_tokens, num_q_heads, head_dim]``.
+        ``out``, ``[num_tokens, num_q_heads, head_dim]``. Rows of tokens that belong to no chunk are left as they were.
     """
     block_size = k_cache.shape[2]
     bounds, lengths = query_start_loc.tolist(), seq_lens.tolist()
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    out = output_like(q, out)
     for seq, seq_len in enumerate(lengths):
         tokens = slice(bounds[seq] - bounds[0], bounds[seq + 1] - bounds[0])
+        if tokens.start == tokens.stop:
+            continue
         blocks = block_tables[seq, : -(-seq_len // block_size)]
         k, v = (_gather(cache, blocks, seq_len) for cache in (k_cache, v_cache))
         out[tokens] = _attend_chunk(q[tokens], k, v, scale, sliding_window)
@@ -64,6 +71,7 @@ def paged_decode_attention(
     scale: float,
     max_seq_len: int,
     sliding_window: int | None = None,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attention of one query a sequence, standing at its last position, over the paged cache.
 
@@ -75,14 +83,15 @@ def paged_decode_attention(
         scale: of the scores.
         max_seq_len: upper bound of ``seq_lens`` known on the host.
         sliding_window: number of keys the query sees, its own included. None sees all.
+        out: where to write, contiguous, of q's shape and dtype. None allocates it.
 
     Returns:
-        ``[num_seqs, num_q_heads, head_dim]``.
+        ``out``, ``[num_seqs, num_q_heads, head_dim]``.
     """
     num_kv_heads, block_size, head_dim = k_cache.shape[1:]
     num_blocks = -(-max_seq_len // block_size)
     rows = max(1, _MAX_GATHERED_ELEMENTS // (num_blocks * block_size * num_kv_heads * head_dim))
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    out = output_like(q, out)
     for start in range(0, q.shape[0], rows):
         part = slice(start, start + rows)
         out[part] = _attend_decodes(

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 import torch
-from support.kernel_checks import DTYPES, bound, dense_attention, draw, error_ratio, paged_kv
+from support.kernel_checks import DTYPES, POISON_BLOCK, bound, dense_attention, draw, error_ratio, paged_kv
 
 from pagednb.kernels.kernel_set import KernelSet
 
@@ -131,3 +131,65 @@ def test_chunks_add_up_to_the_whole(kernels: KernelSet, device: torch.device) ->
 
     parts = torch.cat([run(0, 7), run(7, 8), run(8, 30)])
     assert error_ratio(parts, run(0, 30)) < bound(torch.float32)
+
+
+def run_padded(
+    kernels: KernelSet, query_lens: list[int], device: torch.device, *, num_padding: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attend chunks, empty ones among them, into the middle of a larger tensor; return that tensor and the expected."""
+    seq_lens = [n + 3 * seq if n else 1 for seq, n in enumerate(query_lens)]
+    kv = paged_kv(seq_lens, num_kv_heads=2, head_dim=16, block_size=4, dtype=torch.float32, device=device)
+    bounds = list(itertools.accumulate(query_lens, initial=0))
+    q = draw((bounds[-1] + num_padding, 6, 16), torch.float32, device, seed=2)
+    q[bounds[-1] :] = torch.nan
+    batch = torch.full((2 + q.shape[0] + 1, 6, 16), -7.0, device=device)
+    tables = kv.block_tables.where(torch.tensor(query_lens, device=device).unsqueeze(1) > 0, POISON_BLOCK)
+    out = kernels.paged_prefill_attention(
+        q,
+        kv.k_cache,
+        kv.v_cache,
+        tables,
+        torch.tensor(bounds, dtype=torch.int32, device=device),
+        kv.seq_lens,
+        scale=0.25,
+        max_query_len=max(query_lens),
+        out=batch[2:-1],
+    )
+    assert out.data_ptr() == batch[2].data_ptr()
+    expected = [
+        dense_attention(q[start:stop], keys, values, scale=0.25, sliding_window=None)
+        for start, stop, keys, values in zip(bounds[:-1], bounds[1:], kv.keys, kv.values, strict=True)
+        if stop > start
+    ]
+    return batch, torch.cat(expected)
+
+
+@pytest.mark.parametrize("query_lens", [[5, 30], [0, 0, 7, 0, 1, 40, 0], [1, 0, 1, 1, 0, 0, 0], [0, 90]], ids=str)
+@pytest.mark.parametrize("num_padding", [0, 50])
+def test_out_and_padding(
+    kernels: KernelSet, references: KernelSet, query_lens: list[int], num_padding: int, device: torch.device
+) -> None:
+    """Chunks of no query and tokens of no chunk change nothing, and nothing is written beside the chunks' own rows."""
+    for each in (kernels, references):
+        batch, expected = run_padded(each, query_lens, device, num_padding=num_padding)
+        stop = 2 + len(expected)
+        assert error_ratio(batch[2:stop], expected) < bound(torch.float32)
+        assert bool((batch[:2] == -7).all()) and bool((batch[stop:] == -7).all())
+
+
+def test_chunks_of_no_query_alone(kernels: KernelSet, device: torch.device) -> None:
+    kv = paged_kv([1, 1], num_kv_heads=1, head_dim=16, block_size=4, dtype=torch.float32, device=device)
+    q = torch.full((3, 1, 16), torch.nan, device=device)
+    starts = torch.zeros(3, dtype=torch.int32, device=device)
+    arguments = (q, kv.k_cache, kv.v_cache, kv.block_tables, starts, kv.seq_lens)
+    out = torch.full_like(q, -7)
+    assert bool((kernels.paged_prefill_attention(*arguments, scale=1.0, max_query_len=9, out=out) == -7).all())
+
+
+def test_out_must_be_like_the_queries(references: KernelSet) -> None:
+    kv = paged_kv([3], num_kv_heads=1, head_dim=16, block_size=4, dtype=torch.float32, device=torch.device("cpu"))
+    q = torch.zeros((3, 2, 16))
+    arguments = (q, kv.k_cache, kv.v_cache, kv.block_tables, torch.tensor([0, 3]).int(), kv.seq_lens)
+    for out in (q[:2], q.double(), torch.zeros((3, 16, 2)).transpose(1, 2)):
+        with pytest.raises(AssertionError):
+            references.paged_prefill_attention(*arguments, scale=1.0, max_query_len=3, out=out)
