@@ -8,6 +8,7 @@ from typing import Any
 
 from pagednb.errors import UnsupportedArchitectureError
 from pagednb.layers.mlp import Activation
+from pagednb.models.model_settings import ModelSettings
 from pagednb.models.spec import DecoderSpec
 
 
@@ -36,12 +37,14 @@ class Architecture:
     Attributes:
         name: as in a config's ``architectures``.
         model_type: as in a config's ``model_type``.
-        build_spec: a transformers config to our spec; raises UnsupportedArchitectureError for settings we do not have.
+        settings: what its ``config.json`` holds.
+        build_spec: settings to our spec; raises UnsupportedArchitectureError for settings we do not have.
         weight_names: names in its checkpoints.
     """
 
     name: str
     model_type: str
+    settings: type[ModelSettings]
     build_spec: Callable[[Any], DecoderSpec]
     weight_names: WeightNames
 
@@ -52,7 +55,7 @@ def require_setting(config: Any, name: str, allowed: Collection[Any]) -> Any:
     if value not in allowed:
         choices = " or ".join(repr(choice) for choice in allowed)
         raise UnsupportedArchitectureError(
-            f"The model's config has {name}={value!r}; pagednb supports {choices} for {config.model_type!r} models.",
+            f"The model's config has {name}={value!r}; pagednb supports {choices}.",
             hint="Use another checkpoint.",
         )
     return value

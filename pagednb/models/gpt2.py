@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from pagednb.models.architecture import Architecture, WeightNames, read_activation, require_setting
+from pagednb.models.model_settings import ModelSettings, Size
 from pagednb.models.spec import DecoderSpec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GPT2Settings(ModelSettings):
+    """``config.json`` of GPT-2. Without ``n_inner`` the MLP is four times as wide as the model."""
+
+    vocab_size: Size = 50_257
+    n_positions: Size = 1024
+    n_embd: Size = 768
+    n_layer: Size = 12
+    n_head: Size = 12
+    n_inner: Size | None = None
+    activation_function: str = "gelu_new"
+    layer_norm_epsilon: float = 1e-5
+    scale_attn_weights: bool = True
+    scale_attn_by_inverse_layer_idx: bool = False
+    add_cross_attention: bool = False
+    tie_word_embeddings: bool = True
+    eos_token_id: Any = 50_256
+
 
 GPT2_NAMES = WeightNames(
     prefix="transformer.",
@@ -26,8 +48,8 @@ GPT2_NAMES = WeightNames(
 )
 
 
-def build_spec(config: Any) -> DecoderSpec:
-    """Return the spec of a GPT2Config."""
+def build_spec(config: GPT2Settings) -> DecoderSpec:
+    """Return the spec of a GPT-2 model."""
     require_setting(config, "scale_attn_by_inverse_layer_idx", (False,))
     require_setting(config, "add_cross_attention", (False,))
     head_dim = config.n_embd // config.n_head
@@ -55,4 +77,10 @@ def build_spec(config: Any) -> DecoderSpec:
     )
 
 
-GPT2 = Architecture(name="GPT2LMHeadModel", model_type="gpt2", build_spec=build_spec, weight_names=GPT2_NAMES)
+GPT2 = Architecture(
+    name="GPT2LMHeadModel",
+    model_type="gpt2",
+    settings=GPT2Settings,
+    build_spec=build_spec,
+    weight_names=GPT2_NAMES,
+)

@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+from pagednb.errors import ModelLoadError
 from pagednb.models.architecture import Architecture, WeightNames, require_setting
+from pagednb.models.model_settings import ModelSettings, Size
 from pagednb.models.rope_config import longest_context, read_rope
 from pagednb.models.spec import DecoderSpec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LlamaLikeSettings(ModelSettings):
+    """What the configs of Llama, Mistral and Qwen share. Absent KV heads: as many as query heads."""
+
+    vocab_size: Size = 32_000
+    hidden_size: Size = 4096
+    intermediate_size: Size = 11_008
+    num_hidden_layers: Size = 32
+    num_attention_heads: Size = 32
+    num_key_value_heads: Size | None = None
+    head_dim: Size | None = None
+    hidden_act: str = "silu"
+    max_position_embeddings: Size = 2048
+    rms_norm_eps: float = 1e-6
+    tie_word_embeddings: bool = False
+    rope_parameters: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LlamaSettings(LlamaLikeSettings):
+    """``config.json`` of Llama."""
+
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    eos_token_id: Any = 2
+
 
 LLAMA_NAMES = WeightNames(
     prefix="model.",
@@ -27,10 +58,10 @@ LLAMA_NAMES = WeightNames(
 )
 
 
-def llama_like(config: Any, **differences: Any) -> DecoderSpec:
+def llama_like(config: LlamaLikeSettings, **differences: Any) -> DecoderSpec:
     """Return the spec of a pre-norm decoder with rope and a gated MLP; ``differences`` are fields of DecoderSpec."""
     require_setting(config, "hidden_act", ("silu", "swish"))
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    head_dim = config.head_dim or _split(config.hidden_size, config.num_attention_heads)
     rope = read_rope(config, head_dim)
     fields: dict[str, Any] = {
         "vocab_size": config.vocab_size,
@@ -38,7 +69,7 @@ def llama_like(config: Any, **differences: Any) -> DecoderSpec:
         "intermediate_size": config.intermediate_size,
         "num_layers": config.num_hidden_layers,
         "num_q_heads": config.num_attention_heads,
-        "num_kv_heads": config.num_key_value_heads,
+        "num_kv_heads": config.num_key_value_heads or config.num_attention_heads,
         "head_dim": head_dim,
         "max_position_embeddings": longest_context(config, rope),
         "embedding_size": config.hidden_size,
@@ -51,8 +82,8 @@ def llama_like(config: Any, **differences: Any) -> DecoderSpec:
     return DecoderSpec(**fields | differences)
 
 
-def build_spec(config: Any) -> DecoderSpec:
-    """Return the spec of a LlamaConfig."""
+def build_spec(config: LlamaSettings) -> DecoderSpec:
+    """Return the spec of a Llama model."""
     return llama_like(
         config,
         qkv_bias=config.attention_bias,
@@ -61,4 +92,19 @@ def build_spec(config: Any) -> DecoderSpec:
     )
 
 
-LLAMA = Architecture(name="LlamaForCausalLM", model_type="llama", build_spec=build_spec, weight_names=LLAMA_NAMES)
+def _split(hidden_size: int, num_heads: int) -> int:
+    if hidden_size % num_heads:
+        raise ModelLoadError(
+            f"The model's config has hidden_size={hidden_size}, which {num_heads} heads cannot share.",
+            hint="Correct its config.json.",
+        )
+    return hidden_size // num_heads
+
+
+LLAMA = Architecture(
+    name="LlamaForCausalLM",
+    model_type="llama",
+    settings=LlamaSettings,
+    build_spec=build_spec,
+    weight_names=LLAMA_NAMES,
+)

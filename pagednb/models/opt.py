@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from pagednb.models.architecture import Architecture, WeightNames, read_activation
+from pagednb.models.model_settings import ModelSettings, Size
 from pagednb.models.spec import DecoderSpec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OPTSettings(ModelSettings):
+    """``config.json`` of OPT. Without ``word_embed_proj_dim`` the embedding is as wide as the model."""
+
+    vocab_size: Size = 50_272
+    hidden_size: Size = 768
+    ffn_dim: Size = 3072
+    num_hidden_layers: Size = 12
+    num_attention_heads: Size = 12
+    max_position_embeddings: Size = 2048
+    word_embed_proj_dim: Size | None = None
+    activation_function: str = "relu"
+    enable_bias: bool = True
+    do_layer_norm_before: bool = True
+    layer_norm_elementwise_affine: bool = True
+    _remove_final_layer_norm: bool = False
+    tie_word_embeddings: bool = True
+    eos_token_id: Any = 2
+
 
 OPT_NAMES = WeightNames(
     prefix="model.",
@@ -27,8 +50,8 @@ OPT_NAMES = WeightNames(
 )
 
 
-def build_spec(config: Any) -> DecoderSpec:
-    """Return the spec of an OPTConfig."""
+def build_spec(config: OPTSettings) -> DecoderSpec:
+    """Return the spec of an OPT model."""
     head_dim = config.hidden_size // config.num_attention_heads
     return DecoderSpec(
         vocab_size=config.vocab_size,
@@ -39,7 +62,7 @@ def build_spec(config: Any) -> DecoderSpec:
         num_kv_heads=config.num_attention_heads,
         head_dim=head_dim,
         max_position_embeddings=config.max_position_embeddings,
-        embedding_size=config.word_embed_proj_dim,
+        embedding_size=config.word_embed_proj_dim or config.hidden_size,
         position_offset=2,
         tie_embeddings=config.tie_word_embeddings,
         layer_windows=(None,) * config.num_hidden_layers,
@@ -57,4 +80,10 @@ def build_spec(config: Any) -> DecoderSpec:
     )
 
 
-OPT = Architecture(name="OPTForCausalLM", model_type="opt", build_spec=build_spec, weight_names=OPT_NAMES)
+OPT = Architecture(
+    name="OPTForCausalLM",
+    model_type="opt",
+    settings=OPTSettings,
+    build_spec=build_spec,
+    weight_names=OPT_NAMES,
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import torch
 
@@ -38,7 +37,7 @@ def choose_device(wish: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-def choose_dtype(wish: str, checkpoint_dtype: Any, device: torch.device) -> torch.dtype:
+def choose_dtype(wish: str, checkpoint_dtype: str | None, device: torch.device) -> torch.dtype:
     """Return the dtype of weights, activations and KV cache.
 
     "auto" is float32 on the CPU. On a GPU it is the checkpoint's dtype if that has 16 bits, otherwise bfloat16;
@@ -59,10 +58,10 @@ def choose_dtype(wish: str, checkpoint_dtype: Any, device: torch.device) -> torc
     return dtype
 
 
-def _automatic_dtype(checkpoint_dtype: Any, device: torch.device) -> torch.dtype:
+def _automatic_dtype(checkpoint_dtype: str | None, device: torch.device) -> torch.dtype:
     if device.type == "cpu":
         return torch.float32
-    if checkpoint_dtype == torch.float16 or not _has_bfloat16(device):
+    if checkpoint_dtype == "float16" or not _has_bfloat16(device):
         return torch.float16
     return torch.bfloat16
 

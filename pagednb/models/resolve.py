@@ -14,13 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING
 
 from pagednb.config import EngineConfig
 from pagednb.errors import ModelLoadError, NotSupportedYetError, OptionError
 from pagednb.models.architecture import Architecture
 from pagednb.models.hub import fetch_weights, find_folder
+from pagednb.models.model_settings import ModelSettings, read_settings
 from pagednb.models.placement import choose_device, choose_dtype
 from pagednb.models.registry import find_architecture
 from pagednb.models.spec import DecoderSpec
@@ -37,7 +36,7 @@ class ResolvedModel:
         folder: local folder with config, tokenizer and weights.
         name: as the user gave it; the embedded model has a name of its own.
         revision: commit on the hub; None for local folders.
-        hf_config: transformers' config object.
+        settings: what its ``config.json`` holds.
         architecture: our entry for it, with the names of its weights.
         dtype: of weights, activations and KV cache, such as "bfloat16".
         device: "cpu" or "cuda:N".
@@ -50,7 +49,7 @@ class ResolvedModel:
     folder: pathlib.Path
     name: str
     revision: str | None
-    hf_config: Any
+    settings: ModelSettings
     architecture: Architecture
     spec: DecoderSpec
     dtype: str
@@ -82,9 +81,9 @@ def resolve_model(config: EngineConfig) -> ResolvedModel:
     architecture = find_architecture(raw)
     if raw.get("quantization_config"):
         raise NotSupportedYetError("Quantized checkpoints are not supported yet.", hint="Use the unquantized model.")
-    hf_config = _parse_config(raw, architecture, folder)
-    spec = architecture.build_spec(hf_config)
-    dtype = choose_dtype(config.dtype, hf_config.dtype, device)
+    settings = read_settings(architecture.settings, raw)
+    spec = architecture.build_spec(settings)
+    dtype = choose_dtype(config.dtype, settings.dtype, device)
     max_model_len = _choose_max_model_len(config.max_model_len, spec)
     if revision is not None and config.load_format != "dummy":
         assert config.model is not None
@@ -99,12 +98,12 @@ def resolve_model(config: EngineConfig) -> ResolvedModel:
         folder=folder,
         name=EMBEDDED_NAME if config.model is None else str(config.model),
         revision=revision,
-        hf_config=hf_config,
+        settings=settings,
         architecture=architecture,
         spec=spec,
         dtype=str(dtype).removeprefix("torch."),
         device=str(device),
-        eos_token_ids=_eos_token_ids(generation, hf_config),
+        eos_token_ids=_eos_token_ids(generation, settings),
         max_model_len=max_model_len,
         generation_config={name: generation[name] for name in _SAMPLING_DEFAULTS if generation.get(name) is not None},
         is_embedded=config.model is None,
@@ -148,17 +147,6 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     return content
 
 
-def _parse_config(raw: Mapping[str, Any], architecture: Architecture, folder: pathlib.Path) -> Any:
-    """Let transformers fill in defaults and translate settings of older versions."""
-    try:
-        return CONFIG_MAPPING[architecture.model_type].from_dict({**raw, "model_type": architecture.model_type})
-    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
-        message = str(error).strip().replace("\n", " ")
-        raise ModelLoadError(
-            f"transformers refuses the config in {str(folder)!r}: {message}.", hint="Correct its config.json."
-        ) from error
-
-
 def _choose_max_model_len(wish: int | None, spec: DecoderSpec) -> int:
     if wish is not None and wish > spec.max_position_embeddings:
         raise OptionError(
@@ -168,9 +156,9 @@ def _choose_max_model_len(wish: int | None, spec: DecoderSpec) -> int:
     return wish or spec.max_position_embeddings
 
 
-def _eos_token_ids(generation: Mapping[str, Any], hf_config: Any) -> tuple[int, ...]:
+def _eos_token_ids(generation: Mapping[str, Any], settings: ModelSettings) -> tuple[int, ...]:
     ids = generation.get("eos_token_id")
-    ids = hf_config.eos_token_id if ids is None else ids
+    ids = settings.eos_token_id if ids is None else ids
     listed = ids if isinstance(ids, list) else [] if ids is None else [ids]
     if not all(isinstance(token_id, int) for token_id in listed):
         raise ModelLoadError(

@@ -1,12 +1,14 @@
-"""Reads the rope settings of a transformers config; transformers 5 turns older styles into ``rope_parameters``."""
+"""Reads the rope settings of a config: ``rope_parameters`` as transformers 5 writes them, or the names before it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pagednb.errors import ModelLoadError, UnsupportedArchitectureError
 from pagednb.layers.rotary import ROPE_TYPES, RopeSpec
 
+_DEFAULT_THETA = 10_000.0
 _REQUIRED = {
     "linear": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
@@ -15,12 +17,37 @@ _REQUIRED = {
 _OPTIONAL = {"yarn": ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate")}
 
 
+def join_rope_settings(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``rope_parameters`` of a raw ``config.json``, whichever names it uses.
+
+    Raises:
+        ModelLoadError: they are no JSON object.
+        UnsupportedArchitectureError: each kind of layer has its own.
+    """
+    stored = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+    if not isinstance(stored, dict):
+        raise ModelLoadError(f"The model's config has rope settings {stored!r}.", hint="Correct its config.json.")
+    if any(isinstance(value, dict) for value in stored.values()):
+        raise UnsupportedArchitectureError(
+            "The model's config has other rope settings for each kind of layer; pagednb has one for all.",
+            hint="Use another checkpoint.",
+        )
+    rope = {"rope_theta": raw.get("rope_theta", _DEFAULT_THETA), "rope_type": stored.get("type", "default"), **stored}
+    for name, source in (
+        ("partial_rotary_factor", "partial_rotary_factor"),
+        ("original_max_position_embeddings", "max_position_embeddings"),  # only some types look at it
+    ):
+        if raw.get(source) is not None:
+            rope.setdefault(name, raw[source])
+    return rope
+
+
 def read_rope(config: Any, head_dim: int) -> RopeSpec:
-    """Return the rope of a config.
+    """Return the rope of an architecture's settings.
 
     Raises:
         UnsupportedArchitectureError: a rope type that we do not have, or a rotation of only a part of each head.
-        ModelLoadError: a number that the type needs is missing.
+        ModelLoadError: a number that the type needs is missing, or is none.
     """
     settings = config.rope_parameters
     rope_type = settings["rope_type"]
@@ -40,6 +67,12 @@ def read_rope(config: Any, head_dim: int) -> RopeSpec:
         if name not in scaling:
             raise ModelLoadError(
                 f"The model's config has rope type {rope_type!r} without {name!r}.", hint="Complete its config.json."
+            )
+    for name, value in {**scaling, "rope_theta": settings["rope_theta"]}.items():
+        if not isinstance(value, int | float):
+            raise ModelLoadError(
+                f"The model's config has the rope setting {name}={value!r}, which is no number.",
+                hint="Correct its config.json.",
             )
     return RopeSpec(rope_type=rope_type, head_dim=head_dim, theta=settings["rope_theta"], scaling=scaling)
 

@@ -16,6 +16,7 @@ from pagednb.kernels.kernel_set import KernelSet
 from pagednb.kv_cache.kv_store import KVStore
 from pagednb.layers.linear import UnquantizedMethod
 from pagednb.models.decoder import Decoder
+from pagednb.models.model_settings import read_settings
 from pagednb.models.parameters import parameter_slots
 from pagednb.models.registry import ARCHITECTURES as REGISTRY
 from pagednb.models.registry import find_architecture
@@ -69,8 +70,9 @@ def meta_batch(*, num_decodes: int, chunk: int, num_sampled: int) -> ForwardBatc
 )
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_shapes_are_known_without_values(architecture: str, batch: ForwardBatch) -> None:
-    config = tiny_config(architecture)
-    spec = find_architecture({"model_type": config.model_type}).build_spec(config)
+    raw = tiny_config(architecture).to_dict()
+    entry = find_architecture({"model_type": raw["model_type"]})
+    spec = entry.build_spec(read_settings(entry.settings, raw))
     method = UnquantizedMethod()
     tensors = {slot.name: torch.empty(slot.shape, device=META) for slot in parameter_slots(spec, method)}
     decoder = Decoder(spec, tensors, shape_kernels(), method, num_positions=64)
