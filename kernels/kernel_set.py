@@ -21,6 +21,7 @@ class KernelSet:
     rope_and_cache: Callable[..., torch.Tensor]
     paged_prefill_attention: Callable[..., torch.Tensor]
     paged_decode_attention: Callable[..., torch.Tensor]
+    shared_prefix_attention: Callable[..., torch.Tensor]
     sample_tokens: Callable[..., torch.Tensor]
 
 
@@ -35,6 +36,7 @@ def torch_kernels() -> KernelSet:
         rope_and_cache=reference.rope_and_cache,
         paged_prefill_attention=reference_attention.paged_prefill_attention,
         paged_decode_attention=reference_attention.paged_decode_attention,
+        shared_prefix_attention=reference_attention.shared_prefix_attention,
         sample_tokens=reference_sampling.sample_tokens,
     )
 
@@ -47,6 +49,7 @@ def triton_kernels() -> KernelSet:
         rms_norm,
         rope_and_cache,
         sample_tokens,
+        shared_prefix_attention,
         silu_and_mul,
     )
 
@@ -57,6 +60,7 @@ def triton_kernels() -> KernelSet:
         rope_and_cache=rope_and_cache.rope_and_cache,
         paged_prefill_attention=paged_prefill_attention.paged_prefill_attention,
         paged_decode_attention=paged_decode_attention.paged_decode_attention,
+        shared_prefix_attention=shared_prefix_attention.shared_prefix_attention,
         sample_tokens=sample_tokens.sample_tokens,
     )
 

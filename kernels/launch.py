@@ -6,6 +6,8 @@ import torch
 import triton
 
 MAX_ROW_BLOCK = 32768
+LOG2_E = 1.4426950408889634
+"""Scales scores to base 2: ``exp(x) = exp2(x * LOG2_E)``, and exp2 is what the hardware has."""
 
 
 def row_launch(width: int) -> tuple[int, int]:

@@ -60,3 +60,39 @@ def softmax_step(
     weights = tl.exp2(scores - shift[:, None])
     decay = tl.exp2(row_max - shift)
     return acc * decay[:, None], new_max, row_sum * decay + tl.sum(weights, axis=1), weights
+
+
+@triton.jit
+def attend_keys(
+    acc: tl.tensor,
+    row_max: tl.tensor,
+    row_sum: tl.tensor,
+    q: tl.tensor,
+    k_cache_ptr: tl.tensor,
+    v_cache_ptr: tl.tensor,
+    table_ptr: tl.tensor,
+    begin: tl.tensor,
+    end: tl.tensor,
+    kv_head: tl.tensor,
+    scale_log2: tl.tensor,
+    MASKED: tl.constexpr,
+    NUM_KV_HEADS: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> tuple[tl.tensor, ...]:
+    """Fold the keys ``[begin, end)`` into the running softmax; without MASKED they fill whole tiles."""
+    for tile_start in tl.range(begin, end, BLOCK_N):
+        key_pos = tile_start + tl.arange(0, BLOCK_N)
+        visible = key_pos < end
+        cache_rows = slot_rows(table_ptr, key_pos, visible, kv_head, NUM_KV_HEADS, BLOCK_SIZE, HEAD_DIM)
+        k = load_rows(k_cache_ptr, cache_rows, visible, MASKED, HEAD_DIM, BLOCK_D)
+        scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale_log2
+        if MASKED:
+            scores = tl.where(visible[None, :], scores, float("-inf"))
+        acc, row_max, row_sum, weights = softmax_step(acc, row_max, row_sum, scores, False)
+        v = load_rows(v_cache_ptr, cache_rows, visible, MASKED, HEAD_DIM, BLOCK_D)
+        acc = tl.dot(weights.to(v.dtype), v, acc, input_precision=PRECISION)
+    return acc, row_max, row_sum

@@ -100,6 +100,37 @@ def paged_decode_attention(
     return out
 
 
+def shared_prefix_attention(
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    block_tables: torch.Tensor,
+    seq_lens: torch.Tensor,
+    prefix_lens: torch.Tensor,
+    *,
+    scale: float,
+    max_seq_len: int,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Attention as of ``paged_decode_attention`` where a group of sequences begins with the same keys.
+
+    Args:
+        q, k_cache, v_cache, block_tables, seq_lens, scale, max_seq_len, out: as there.
+        prefix_lens: int32 ``[num_seqs]``: 0 outside the group, and for its members the number of keys that they have
+            in common, the same for all and below each one's length. Any member's table may be read for these keys.
+
+    Returns:
+        ``[num_seqs, num_q_heads, head_dim]``.
+    """
+    if prefix_lens.any():
+        leader = block_tables[prefix_lens.argmax()]
+        block_ends = torch.arange(1, len(leader) + 1, device=q.device) * k_cache.shape[2]
+        block_tables = torch.where(block_ends <= prefix_lens.unsqueeze(1), leader, block_tables)
+    return paged_decode_attention(
+        q, k_cache, v_cache, block_tables, seq_lens, scale=scale, max_seq_len=max_seq_len, out=out
+    )
+
+
 def _attend_chunk(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, sliding_window: int | None
 ) -> torch.Tensor:
