@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import torch
 
+from pagednb.kernels.row_state import StepInputs
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class KernelSet:
@@ -23,11 +25,13 @@ class KernelSet:
     paged_decode_attention: Callable[..., torch.Tensor]
     shared_prefix_attention: Callable[..., torch.Tensor]
     sample_tokens: Callable[..., torch.Tensor]
+    step_inputs: Callable[..., StepInputs]
+    advance_rows: Callable[..., None]
 
 
 def torch_kernels() -> KernelSet:
     """Return the plain torch implementations: any device, any float dtype."""
-    from pagednb.kernels import reference, reference_attention, reference_sampling
+    from pagednb.kernels import reference, reference_attention, reference_sampling, reference_step
 
     return KernelSet(
         rms_norm=reference.rms_norm,
@@ -38,12 +42,15 @@ def torch_kernels() -> KernelSet:
         paged_decode_attention=reference_attention.paged_decode_attention,
         shared_prefix_attention=reference_attention.shared_prefix_attention,
         sample_tokens=reference_sampling.sample_tokens,
+        step_inputs=reference_step.step_inputs,
+        advance_rows=reference_step.advance_rows,
     )
 
 
 def triton_kernels() -> KernelSet:
     """Return the Triton implementations: CUDA tensors (or CPU tensors under Triton's interpreter)."""
     from pagednb.kernels import (
+        advance_rows,
         paged_decode_attention,
         paged_prefill_attention,
         rms_norm,
@@ -51,6 +58,7 @@ def triton_kernels() -> KernelSet:
         sample_tokens,
         shared_prefix_attention,
         silu_and_mul,
+        step_inputs,
     )
 
     return KernelSet(
@@ -62,6 +70,8 @@ def triton_kernels() -> KernelSet:
         paged_decode_attention=paged_decode_attention.paged_decode_attention,
         shared_prefix_attention=shared_prefix_attention.shared_prefix_attention,
         sample_tokens=sample_tokens.sample_tokens,
+        step_inputs=step_inputs.step_inputs,
+        advance_rows=advance_rows.advance_rows,
     )
 
 
