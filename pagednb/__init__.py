@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pagednb.version import VERSION
+
 if TYPE_CHECKING:
     import os
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from pagednb.runtime import status, unload
     from pagednb.sampling_params import SamplingParams
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["LLM", "SamplingParams", "frame", "load", "status", "unload"]
 
 _NAME_TO_MODULE = {

@@ -72,6 +72,10 @@ class RequestCancelledError(PagednbError):
     """The request was aborted before it finished."""
 
 
+class BenchmarkError(PagednbError, RuntimeError):
+    """A benchmark's figures would mean nothing: the engine did not do what was timed, or there was too little of it."""
+
+
 class RowErrors(PagednbError):  # noqa: N818  (a collection, not a single error)
     """Rows of a frame failed under ``errors="raise"``; ``frame`` holds them with their reasons."""
 

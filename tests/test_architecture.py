@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from pagednb.version import VERSION
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOP_FILES = {
     "pagednb.checks",
@@ -20,6 +22,7 @@ TOP_FILES = {
     "pagednb.request",
     "pagednb.sampling_params",
     "pagednb.template",
+    "pagednb.version",
 }
 SURFACE_FILES = {"pagednb.runtime", "pagednb.llm"}
 ENGINE = {"pagednb.engine"}
@@ -53,7 +56,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pagednb.notebook": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.dataframe"},
     "pagednb.dataframe": TOP_FILES | SURFACE_FILES | ENGINE,
     "pagednb.embedded_model": TOP_FILES,
-    "pagednb": TOP_FILES | SURFACE_FILES | {"pagednb.notebook", "pagednb.dataframe"},
+    # it watches an engine's steps from outside
+    "pagednb.benchmark": TOP_FILES
+    | ENGINE
+    | {"pagednb.scheduler.output", "pagednb.scheduler.stats", "pagednb.models.resolve"},
+    "pagednb.command_line": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.benchmark"},
+    "pagednb": TOP_FILES | SURFACE_FILES | {"pagednb.notebook", "pagednb.dataframe", "pagednb.command_line"},
 }
 # library -> the only places that may import it
 ONLY_IN = {
@@ -149,6 +157,11 @@ def test_a_guest_changes_no_process_state(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_one_noun_a_file(module: str) -> None:
     assert len(MODULES[module].read_text().splitlines()) <= MAX_LINES
+
+
+def test_the_version_is_pyprojects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
 
 
 def test_packages_listed_in_pyproject_are_the_tree() -> None:

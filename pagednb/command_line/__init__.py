@@ -1,0 +1,1 @@
+"""The command ``pagednb``: one file a subcommand, on the same engine as every other surface."""
