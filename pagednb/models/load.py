@@ -1,12 +1,14 @@
 """Loads a resolved model: checks the checkpoint against the spec, then allocates, then reads weights into place.
 
-There is never a second copy of the weights: each stored tensor goes straight to its rows of a fused, final tensor.
+There is never a second copy of the weights: each stored tensor goes straight to its rows of a fused, final tensor. The
+model stands as soon as its tensors are allocated, so kernels can be compiled while the weights arrive.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -18,43 +20,57 @@ from pagednb.models.checkpoint import open_checkpoint
 from pagednb.models.decoder import Decoder
 from pagednb.models.parameters import ParameterSlot, parameter_slots
 from pagednb.models.resolve import ResolvedModel, torch_dtype
-from pagednb.models.staging import Staging
+from pagednb.models.staging import cut, reading
 from pagednb.models.stored_tensor import StoredTensor
 from pagednb.models.weight_map import TensorCopy, plan_copies, tied_head
 
 LoadProgress = Callable[[int, int], None]
-"""Called with the bytes loaded so far and their total."""
+"""Called with the bytes loaded and their total, in any thread. What it raises ends the load."""
 
 _DUMMY_STD = 0.02
 _COMPARED_ROWS = 4096
 
 
-def load_model(
+@contextlib.contextmanager
+def loading_model(
     resolved: ResolvedModel, config: EngineConfig, kernels: KernelSet, *, progress: LoadProgress | None = None
-) -> Decoder:
-    """Return the model with its weights on ``resolved.device``.
+) -> Iterator[Decoder]:
+    """Give the model on ``resolved.device`` while its weights are still being read; at the block's end they are there.
 
-    ``load_format="dummy"`` draws random weights on the device from ``config.seed`` and reads no file.
+    The block may run the model to compile kernels and capture graphs: it gets no numbers that mean anything, and no
+    weight may be copied. ``load_format="dummy"`` draws random weights on the device from ``config.seed`` and reads no
+    file.
 
     Raises:
         ModelLoadError: there are no weights of the format asked for, or a shard is missing.
-        WeightError: a tensor is missing, surplus, misshapen or quantized, or a file is truncated.
+        WeightError: a tensor is missing, surplus, misshapen or quantized, or a file is truncated. Only that a file
+            ends while it is read shows as late as the end of the block.
     """
     method = UnquantizedMethod()
     slots = parameter_slots(resolved.spec, method)
     report = progress or _report_nothing
     device, dtype = torch.device(resolved.device), torch_dtype(resolved)
-    if config.load_format == "dummy":
-        tensors = _allocate(slots, dtype, device)
-        _draw_dummies(slots, tensors, torch.Generator(device).manual_seed(config.seed), report)
-    else:
-        with open_checkpoint(resolved.folder, config.load_format) as stored:
+    with contextlib.ExitStack() as sources:
+        if config.load_format == "dummy":
+            tensors = _allocate(slots, dtype, device)
+            _draw_dummies(slots, tensors, torch.Generator(device).manual_seed(config.seed), report)
+        else:
+            stored = sources.enter_context(open_checkpoint(resolved.folder, config.load_format))
             plan = plan_copies(slots, resolved.architecture.weight_names, stored)
             if resolved.spec.tie_embeddings:
                 _check_tied_head(resolved, stored)
             tensors = _allocate(slots, dtype, device)
-            _run_copies(plan, tensors, Staging(device), report)
-    return Decoder(resolved.spec, tensors, kernels, method, num_positions=resolved.max_model_len)
+            pieces = [piece for copy in plan for piece in cut(copy.stored, _destination(copy, tensors))]
+            sources.enter_context(reading(pieces, device, report))
+        yield Decoder(resolved.spec, tensors, kernels, method, num_positions=resolved.max_model_len)
+
+
+def load_model(
+    resolved: ResolvedModel, config: EngineConfig, kernels: KernelSet, *, progress: LoadProgress | None = None
+) -> Decoder:
+    """Return the model with its weights on ``resolved.device``. See ``loading_model``."""
+    with loading_model(resolved, config, kernels, progress=progress) as model:
+        return model
 
 
 def num_weight_bytes(resolved: ResolvedModel) -> int:
@@ -67,17 +83,9 @@ def _allocate(slots: Sequence[ParameterSlot], dtype: torch.dtype, device: torch.
     return {slot.name: torch.empty(slot.shape, dtype=dtype, device=device) for slot in slots}
 
 
-def _run_copies(
-    plan: Sequence[TensorCopy], tensors: Mapping[str, torch.Tensor], staging: Staging, report: LoadProgress
-) -> None:
-    total = sum(copy.stored.num_bytes for copy in plan)
-    done = 0
-    for copy in plan:
-        destination = tensors[copy.slot_name].narrow(0, copy.start, copy.num_rows)
-        for num_bytes in staging.fill(destination.t() if copy.is_transposed else destination, copy.stored):
-            report(done + num_bytes, total)
-        done += copy.stored.num_bytes
-    staging.finish()
+def _destination(copy: TensorCopy, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    rows = tensors[copy.slot_name].narrow(0, copy.start, copy.num_rows)
+    return rows.t() if copy.is_transposed else rows
 
 
 def _draw_dummies(

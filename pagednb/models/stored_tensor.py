@@ -64,7 +64,7 @@ class CheckpointFile(Protocol):
 
     @property
     def tensors(self) -> Mapping[str, StoredTensor]:
-        """What the file holds, by name."""
+        """What the file holds, by name, in the order in which it lies there."""
         ...
 
     def read_rows(self, stored: StoredTensor, start: int, stop: int, out: torch.Tensor) -> None:
@@ -89,7 +89,8 @@ class SafetensorsFile:
         try:
             header, self._data_start = self._read_header()
             self._offsets = {name: entry["data_offsets"][0] for name, entry in header.items()}
-            self.tensors = {name: self._describe(name, entry) for name, entry in header.items()}
+            names = sorted(header, key=self._offsets.__getitem__)
+            self.tensors = {name: self._describe(name, header[name]) for name in names}
             self._check_size(header)
         except BaseException:
             self.close()

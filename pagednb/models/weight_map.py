@@ -31,7 +31,7 @@ class TensorCopy:
 def plan_copies(
     slots: Sequence[ParameterSlot], names: WeightNames, tensors: Mapping[str, StoredTensor]
 ) -> list[TensorCopy]:
-    """Return the copies that fill every slot from a checkpoint.
+    """Return the copies that fill every slot from a checkpoint, in the order in which it holds them.
 
     Raises:
         WeightError: a tensor is missing, surplus, misshapen, or of a dtype that is no plain float.
@@ -43,7 +43,8 @@ def plan_copies(
     _refuse_surplus(
         [stored.name for name, stored in by_name.items() if name not in used and not _may_skip(name, names)]
     )
-    return [part.copy_from(by_name[part.name]) for part in wanted]
+    place = {name: index for index, name in enumerate(by_name)}
+    return [part.copy_from(by_name[part.name]) for part in sorted(wanted, key=lambda part: place[part.name])]
 
 
 def tied_head(names: WeightNames, tensors: Mapping[str, StoredTensor]) -> tuple[StoredTensor, StoredTensor] | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import pickle
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +19,11 @@ from support.hand_batches import HandBatches
 from support.tiny_models import VOCAB_SIZE, tiny_hf_model, tiny_model
 
 from pagednb.config import EngineConfig
-from pagednb.errors import ModelLoadError, WeightError
+from pagednb.errors import ModelLoadError, RequestCancelledError, WeightError
 from pagednb.kernels.kernel_set import torch_kernels
-from pagednb.models import load, staging
+from pagednb.models import load, staging, stored_tensor
 from pagednb.models.decoder import Decoder
-from pagednb.models.load import load_model
+from pagednb.models.load import load_model, loading_model, num_weight_bytes
 from pagednb.models.resolve import resolve_model
 
 PROMPT = [5, 99, 17, 64, 3, 128, 40]
@@ -128,6 +131,51 @@ def test_other_dtypes_are_converted_through_small_buffers(
     assert half.num_bytes * 2 == loaded.num_bytes
 
 
+@pytest.mark.parametrize("num_bytes", [1, 100, 2000, 10**9], ids=["a row each", "odd", "some rows", "whole tensors"])
+@pytest.mark.parametrize("num_readers", [1, 3, 40])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"], ids=["direct", "converted"])
+def test_pieces_of_any_size_by_any_number_of_readers(
+    num_bytes: int, num_readers: int, dtype: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_hf_model("llama3.2").save_pretrained(tmp_path, max_shard_size="150KB")
+    monkeypatch.setattr(staging, "_BUFFER_BYTES", num_bytes)
+    monkeypatch.setattr(staging, "_MAX_READERS", num_readers)
+    monkeypatch.setattr(staging.os, "cpu_count", lambda: 64)
+    loaded = load_folder(tmp_path, dtype=dtype)._tensors
+    stored = {name: tensor for path in tmp_path.glob("*.safetensors") for name, tensor in load_file(path).items()}
+    stored = {name: tensor.to(getattr(torch, dtype)) for name, tensor in stored.items()}
+    assert torch.equal(loaded["embed_tokens.weight"], stored.pop("model.embed_tokens.weight"))
+    assert torch.equal(loaded["final_norm.weight"], stored.pop("model.norm.weight"))
+    for layer in range(3):
+        parts = [stored.pop(f"model.layers.{layer}.self_attn.{part}_proj.weight") for part in "qkvo"]
+        assert torch.equal(loaded[f"layers.{layer}.qkv.weight"], torch.cat(parts[:3]))
+        assert torch.equal(loaded[f"layers.{layer}.attention_out.weight"], parts[3])
+        parts = [stored.pop(f"model.layers.{layer}.mlp.{part}_proj.weight") for part in ("gate", "up", "down")]
+        assert torch.equal(loaded[f"layers.{layer}.gate_up.weight"], torch.cat(parts[:2]))
+        assert torch.equal(loaded[f"layers.{layer}.down.weight"], parts[2])
+    assert len(stored) == 6 and all("layernorm" in name for name in stored)
+
+
+def test_the_model_stands_before_its_weights(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_model("llama2", tmp_path)
+    expected = logits_of(load_folder(folder))
+    may_read = threading.Event()
+    read_rows = stored_tensor.SafetensorsFile.read_rows
+
+    def wait_and_read(*args: Any) -> None:
+        assert may_read.wait(60)
+        read_rows(*args)
+
+    monkeypatch.setattr(stored_tensor.SafetensorsFile, "read_rows", wait_and_read)
+    config = EngineConfig(model=folder, device="cpu")
+    with loading_model(resolve_model(config), config, torch_kernels()) as model:
+        for tensor in model._tensors.values():
+            tensor.fill_(float("nan"))
+        assert not logits_of(model).isfinite().any()
+        may_read.set()
+    assert torch.equal(logits_of(model), expected)
+
+
 def test_progress_counts_stored_bytes(tmp_path: pathlib.Path) -> None:
     config = EngineConfig(model=tiny_model("llama2", tmp_path), device="cpu")
     reports: list[tuple[int, int]] = []
@@ -138,6 +186,62 @@ def test_progress_counts_stored_bytes(tmp_path: pathlib.Path) -> None:
     assert done == sorted(done)
     assert reports[-1] == (model.num_bytes, model.num_bytes)
     assert {total for _, total in reports} == {model.num_bytes}
+
+
+def reader_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pagednb-read")]
+
+
+def test_an_interrupt_midway_leaves_no_thread_behind(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "_BUFFER_BYTES", 1000)
+    config = EngineConfig(model=tiny_model("llama2", tmp_path), device="cpu")
+    reports: list[int] = []
+
+    def interrupt(done: int, total: int) -> None:
+        reports.append(done)
+        if done > total // 3:
+            raise RequestCancelledError("Loading was interrupted.")
+
+    resolved = resolve_model(config)
+    with pytest.raises(RequestCancelledError, match="interrupted"):
+        load_model(resolved, config, torch_kernels(), progress=interrupt)
+    assert not reader_threads()
+    assert reports == sorted(reports)
+    num_third = num_weight_bytes(resolved) // 3
+    assert sum(done > num_third for done in reports) <= staging._MAX_READERS  # those that were at a piece
+
+
+def test_a_block_that_fails_ends_the_reading(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "_BUFFER_BYTES", 1000)
+    config = EngineConfig(model=tiny_model("llama2", tmp_path), device="cpu")
+    reports: list[int] = []
+    began = threading.Event()
+
+    def report(done: int, total: int) -> None:
+        began.set()
+        time.sleep(0.001)
+        reports.append(done)
+
+    resolved = resolve_model(config)
+    with pytest.raises(KeyError), loading_model(resolved, config, torch_kernels(), progress=report):
+        assert began.wait(60)
+        raise KeyError
+    assert not reader_threads()
+    assert reports[-1] < num_weight_bytes(resolved)
+
+
+def test_a_file_that_ends_while_it_is_read(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_model("llama2", tmp_path)
+    allocate = load._allocate
+
+    def allocate_and_cut(*args: Any) -> Any:
+        os.truncate(folder / "model.safetensors", 30_000)
+        return allocate(*args)
+
+    monkeypatch.setattr(load, "_allocate", allocate_and_cut)
+    with pytest.raises(WeightError, match=r"model\.safetensors ended while '.*' was read"):
+        load_folder(folder)
+    assert not reader_threads()
 
 
 def test_dummy_weights_come_from_the_seed_and_leave_the_global_generator_alone(tmp_path: pathlib.Path) -> None:
