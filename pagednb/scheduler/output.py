@@ -15,6 +15,20 @@ from pagednb.sampling_params import SamplingParams
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StepLimits:
+    """What the next plan may hold at most, beside the limits that are fixed.
+
+    Attributes:
+        max_decode_steps: decode steps that may go out in one plan, at least 1.
+        max_num_tokens: tokens of the whole step, prompts included; None leaves it to ``max_num_batched_tokens``.
+            Decodes always run, and prompts never stop altogether.
+    """
+
+    max_decode_steps: int = 1
+    max_num_tokens: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
     """A request takes a row, new or resumed after preemption.
 
@@ -24,6 +38,7 @@ class Admission:
         num_prompt_tokens: how many of them are the prompt.
         num_computed_tokens: how many already have their KV in ``block_ids`` (prefix cache, fork).
         block_ids: int32 ``[num_blocks]``, the block table so far.
+        max_total_tokens: prompt and output at most; a row that has sampled its last token computes no more.
         sampling_params, seed: how to sample it.
     """
 
@@ -31,6 +46,7 @@ class Admission:
     token_ids: np.ndarray
     num_prompt_tokens: int
     num_computed_tokens: int
+    max_total_tokens: int
     block_ids: np.ndarray
     sampling_params: SamplingParams
     seed: int
@@ -82,6 +98,9 @@ class SchedulerOutput:
         sampled_rows: int32 ``[num_sampled]``: ``decode_rows``, then the rows of chunks that sample, in order.
         sampled_request_ids: int64 ``[num_sampled]``: who owned those rows when the plan was made; the scheduler drops
             tokens of requests that ended meanwhile.
+        shared_prefix_lens: int32 ``[num_decodes]``: how many leading tokens a decoding row shares with the others of one
+            group, the same number for its members and 0 for the rest; below each member's length. None: no group is
+            worth attending to apart. The same object for as long as ``decode_rows`` is.
         max_seq_len: longest context in the batch after this step.
         num_decode_steps: decode steps run in one go (k-step graphs); 1 until they exist.
     """
@@ -95,6 +114,7 @@ class SchedulerOutput:
     prefills: tuple[PrefillChunk, ...] = ()
     sampled_rows: np.ndarray = dataclasses.field(default_factory=_no_rows)
     sampled_request_ids: np.ndarray = dataclasses.field(default_factory=_no_rows)
+    shared_prefix_lens: np.ndarray | None = None
     max_seq_len: int = 0
     num_decode_steps: int = 1
 

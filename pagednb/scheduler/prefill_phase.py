@@ -113,6 +113,7 @@ def _admit(books: Books, plan: PlanBuilder, sequence: Sequence, start: _Start) -
             token_ids=token_ids,
             num_prompt_tokens=request.num_prompt_tokens,
             num_computed_tokens=start.num_computed,
+            max_total_tokens=request.max_total_tokens,
             block_ids=blocks.table(row),
             sampling_params=request.sampling_params,
             seed=request.seed,

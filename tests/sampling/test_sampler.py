@@ -29,6 +29,7 @@ def admission(row: int, params: SamplingParams, prompt=(1, 2, 3), output=()) -> 
         token_ids=tokens,
         num_prompt_tokens=len(prompt),
         num_computed_tokens=0,
+        max_total_tokens=100,
         block_ids=np.array([1], dtype=np.int32),
         sampling_params=params,
         seed=row,

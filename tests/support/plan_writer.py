@@ -65,6 +65,7 @@ def admit(
     params: SamplingParams = GREEDY,
     computed: int = 0,
     num_prompt: int | None = None,
+    max_total: int | None = None,
 ) -> Admission:
     token_ids = int32(tokens)
     token_ids.setflags(write=False)
@@ -73,6 +74,7 @@ def admit(
         token_ids=token_ids,
         num_prompt_tokens=len(tokens) if num_prompt is None else num_prompt,
         num_computed_tokens=computed,
+        max_total_tokens=GEOMETRY.max_model_len if max_total is None else max_total,
         block_ids=int32(blocks),
         sampling_params=params,
         seed=2**64 - 1 - row,
