@@ -166,10 +166,15 @@ class CacheGeometry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SchedulerConfig:
-    """Limits of one step, and what the scheduler must know of the model."""
+    """Limits of one step, and what the scheduler must know of the model.
+
+    ``min_shared_prefix_tokens``: how many keys attention must save, in each layer, by reading a prefix once for a group
+    of decoding rows, for the plan to name the group; None names none.
+    """
 
     max_num_seqs: int
     max_num_batched_tokens: int
     max_model_len: int
     enable_prefix_caching: bool = True
     eos_token_ids: tuple[int, ...] = ()
+    min_shared_prefix_tokens: int | None = None

@@ -28,6 +28,8 @@ class ForwardBatch:
         num_decodes: sequences with one query token; they come first.
         max_query_len: longest query among the prefill chunks (0 when there is none).
         max_seq_len: upper bound of ``seq_lens`` known on the host.
+        shared_prefix_lens: int32 ``[num_seqs]``: how many leading tokens a sequence has in common with the others of
+            one group of decodes, whose tables agree so far; 0 outside the group. None: there is no group.
     """
 
     input_ids: torch.Tensor
@@ -40,6 +42,7 @@ class ForwardBatch:
     num_decodes: int
     max_query_len: int
     max_seq_len: int
+    shared_prefix_lens: torch.Tensor | None = None
 
     @property
     def num_seqs(self) -> int:

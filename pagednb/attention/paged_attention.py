@@ -20,6 +20,7 @@ class PagedAttention:
     def __init__(self, kernels: KernelSet, *, scale: float, sliding_window: int | None) -> None:
         self._prefill = kernels.paged_prefill_attention
         self._decode = kernels.paged_decode_attention
+        self._decode_shared = kernels.shared_prefix_attention
         self._scale = scale
         self._sliding_window = sliding_window
 
@@ -27,7 +28,7 @@ class PagedAttention:
         """Return ``[num_tokens, num_q_heads, head_dim]`` for the queries of all tokens, of the same shape."""
         num_decodes = batch.num_decodes
         if batch.num_prefills == 0:
-            return self._attend_decodes(q, cache, batch, batch.block_tables, batch.seq_lens)
+            return self._attend_decodes(q, cache, batch, slice(None))
         chunks: torch.Tensor = self._prefill(
             q[num_decodes:],
             *cache,
@@ -40,8 +41,7 @@ class PagedAttention:
         )
         if num_decodes == 0:
             return chunks
-        tables, lens = batch.block_tables[:num_decodes], batch.seq_lens[:num_decodes]
-        decodes = self._attend_decodes(q[:num_decodes], cache, batch, tables, lens)
+        decodes = self._attend_decodes(q[:num_decodes], cache, batch, slice(num_decodes))
         return torch.cat((decodes, chunks))
 
     def attend_sampled(self, q: torch.Tensor, cache: KVCache, batch: ForwardBatch) -> torch.Tensor:
@@ -52,18 +52,24 @@ class PagedAttention:
         starts = batch.query_start_loc
         seqs = torch.searchsorted(starts, batch.sample_indices.to(starts.dtype), right=True) - 1
         lens = (batch.positions[batch.sample_indices] + 1).to(batch.seq_lens.dtype)
-        return self._attend_decodes(q, cache, batch, batch.block_tables[seqs], lens)
+        return self._attend_decodes(q, cache, batch, seqs, lens)
 
     def _attend_decodes(
-        self, q: torch.Tensor, cache: KVCache, batch: ForwardBatch, block_tables: torch.Tensor, seq_lens: torch.Tensor
+        self,
+        q: torch.Tensor,
+        cache: KVCache,
+        batch: ForwardBatch,
+        seqs: torch.Tensor | slice,
+        seq_lens: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        attended: torch.Tensor = self._decode(
-            q,
-            *cache,
-            block_tables,
-            seq_lens,
-            scale=self._scale,
-            max_seq_len=batch.max_seq_len,
-            sliding_window=self._sliding_window,
-        )
+        """Attend with one query for each of ``seqs``, which are ``seq_lens`` long if not as long as in the batch."""
+        seq_lens = batch.seq_lens[seqs] if seq_lens is None else seq_lens
+        inputs = (q, *cache, batch.block_tables[seqs], seq_lens)
+        bounds = {"scale": self._scale, "max_seq_len": batch.max_seq_len}
+        attended: torch.Tensor
+        # a window may begin within the prefix, and differently for each sequence
+        if batch.shared_prefix_lens is not None and self._sliding_window is None:
+            attended = self._decode_shared(*inputs, batch.shared_prefix_lens[seqs], **bounds)
+        else:
+            attended = self._decode(*inputs, **bounds, sliding_window=self._sliding_window)
         return attended

@@ -65,6 +65,11 @@ class BlockManager:
         """Return a copy of the row's block table, int32 ``[num_blocks]``."""
         return self._tables[row, : self.num_blocks[row]].copy()
 
+    def leading_blocks(self, rows: np.ndarray, num_columns: int) -> np.ndarray:
+        """Return int32 ``[num_rows, num_columns]``; columns past a row's ``num_blocks`` mean nothing."""
+        blocks: np.ndarray = self._tables[rows, :num_columns]
+        return blocks
+
     # prefixes
 
     def find_prefix(self, digests: list[bytes], token_ids: np.ndarray, salt: bytes) -> PrefixMatch:

@@ -98,9 +98,9 @@ class SchedulerOutput:
         sampled_rows: int32 ``[num_sampled]``: ``decode_rows``, then the rows of chunks that sample, in order.
         sampled_request_ids: int64 ``[num_sampled]``: who owned those rows when the plan was made; the scheduler drops
             tokens of requests that ended meanwhile.
-        shared_prefix_lens: int32 ``[num_decodes]``: how many leading tokens a decoding row shares with the others of one
-            group, the same number for its members and 0 for the rest; below each member's length. None: no group is
-            worth attending to apart. The same object for as long as ``decode_rows`` is.
+        shared_prefix_lens: int32 ``[num_decodes]``: how many leading tokens a decoding row shares with the others of
+            one group, the same number for its members and 0 for the rest; below each member's length. None: no group
+            is worth attending to apart. The same object for as long as ``decode_rows`` is.
         max_seq_len: longest context in the batch after this step.
         num_decode_steps: decode steps run in one go (k-step graphs); 1 until they exist.
     """

@@ -17,6 +17,7 @@ class PlanBuilder:
         self.is_short_of_blocks = False
         self._decode_rows = EMPTY_ROWS
         self._decode_request_ids = np.empty(0, dtype=np.int64)
+        self._shared_prefix_lens: np.ndarray | None = None
         self._admissions: list[Admission] = []
         self._grown: list[GrownBlocks] = []
         self._block_copies: list[tuple[int, int]] = []
@@ -31,6 +32,15 @@ class PlanBuilder:
         self._decode_rows, self._decode_request_ids = rows, request_ids
         self._max_seq_len = max_seq_len
         self.num_tokens_left -= len(rows)
+
+    @property
+    def decode_rows(self) -> np.ndarray:
+        """Rows that decode."""
+        return self._decode_rows
+
+    def share_prefix(self, shared_prefix_lens: np.ndarray | None) -> None:
+        """Say how many leading tokens each decoding row shares with a group."""
+        self._shared_prefix_lens = shared_prefix_lens
 
     def prefill(self, chunk: PrefillChunk, request_id: int) -> None:
         """Add a chunk."""
@@ -78,6 +88,7 @@ class PlanBuilder:
             prefills=tuple(self._chunks),
             sampled_rows=_joined(self._decode_rows, self._sampled_rows, np.int32),
             sampled_request_ids=_joined(self._decode_request_ids, self._sampled_request_ids, np.int64),
+            shared_prefix_lens=self._shared_prefix_lens,
             max_seq_len=self._max_seq_len,
         )
 

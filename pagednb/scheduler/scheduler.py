@@ -21,6 +21,7 @@ from pagednb.scheduler.output import RunnerOutput, SchedulerOutput
 from pagednb.scheduler.plan_builder import PlanBuilder
 from pagednb.scheduler.prefill_phase import plan_admissions, plan_prefills, unpark_forks
 from pagednb.scheduler.sequence import Sequence
+from pagednb.scheduler.shared_prefix import SharedPrefixFinder
 from pagednb.scheduler.stats import Counters, SchedulerStats
 from pagednb.scheduler.token_phase import final_update, take_tokens
 
@@ -33,6 +34,7 @@ class Scheduler:
         self._geometry = geometry
         self._counters = Counters()
         self._books = Books(config, geometry, self._counters)
+        self._shared_prefix = SharedPrefixFinder(config.min_shared_prefix_tokens)
         self._step = 0
         self._num_arrived = 0
 
@@ -104,6 +106,7 @@ class Scheduler:
         self._step += 1
         plan = PlanBuilder(self._step, self._config.max_num_batched_tokens)
         plan_decodes(self._books, plan)
+        plan.share_prefix(self._shared_prefix.find(self._books, plan.decode_rows))
         plan_prefills(self._books, plan)
         plan_admissions(self._books, plan)
         unpark_forks(self._books, plan)

@@ -39,6 +39,7 @@ class Setting:
     enable_prefix_caching: bool = True
     launch_ahead: int = 0  # more than the engine ever asks for: the scheduler must not depend on it
     eos_token_ids: tuple[int, ...] = (EOS,)
+    min_shared_prefix_tokens: int | None = None
 
     @property
     def geometry(self) -> CacheGeometry:
@@ -58,6 +59,7 @@ class Setting:
             max_model_len=self.max_model_len,
             enable_prefix_caching=self.enable_prefix_caching,
             eos_token_ids=self.eos_token_ids,
+            min_shared_prefix_tokens=self.min_shared_prefix_tokens,
         )
         return EngineCore(Scheduler(config, self.geometry), FakeExecutor(self.geometry), launch_ahead=self.launch_ahead)
 
