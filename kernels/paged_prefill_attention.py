@@ -12,11 +12,9 @@ import torch
 import triton
 import triton.language as tl
 
-from pagednb.kernels.launch import check_cache, check_queries, dot_precision
+from pagednb.kernels.launch import LOG2_E, check_cache, check_queries, dot_precision
 from pagednb.kernels.output import output_like
-from pagednb.kernels.paged_tile import load_rows, slot_rows, softmax_step
-
-_LOG2_E = 1.4426950408889634
+from pagednb.kernels.paged_tile import load_rows, softmax_step
 
 
 def paged_prefill_attention(
@@ -46,7 +44,7 @@ def paged_prefill_attention(
     block_d = max(16, triton.next_power_of_2(head_dim))
     tile = _tile_launch(q.dtype, block_d, max_query_len * group, group)
     num_tiles = num_tokens // (tile["BLOCK_M"] // group) + num_seqs
-    _prefill_kernel[(num_tiles, num_kv_heads)](
+    _prefill_kernel[(num_tiles * num_kv_heads,)](
         q,
         k_cache,
         v_cache,
@@ -57,7 +55,7 @@ def paged_prefill_attention(
         q.stride(0),
         q.stride(1),
         block_tables.stride(0),
-        scale * _LOG2_E,
+        scale * LOG2_E,
         num_seqs,
         NUM_KV_HEADS=num_kv_heads,
         GROUP=group,
@@ -74,16 +72,20 @@ def paged_prefill_attention(
 def _tile_launch(dtype: torch.dtype, block_d: int, max_rows: int, group: int) -> dict[str, int]:
     """Tile and pipeline sizes: no more rows than the longest chunk fills, never less than a group.
 
-    On an H200 tiles of 64 rows beat 128 by 15 to 20 %: keys are gathered by pointers, and more tiles in flight hide
-    that better than a longer pipeline does.
+    On an H200, 64 rows read keys through L2 faster than it can deliver them (64 FLOP a byte), so long chunks take 128.
+    Two programs must then share a multiprocessor, one multiplying while the other computes weights: that takes the
+    register limit, which is worth 25 % although some registers spill.
     """
     if dtype == torch.float32:  # multiplied without tensor cores: the tiles live in registers
         largest, block_n = (32, 32) if block_d <= 64 else (16, 16)
     else:
-        largest, block_n = 64, 64
+        largest, block_n = (128 if block_d <= 128 else 64), 64
     smallest = max(16, triton.next_power_of_2(group))
     block_m = max(smallest, min(largest, triton.next_power_of_2(max_rows)))
-    return {"BLOCK_M": block_m, "BLOCK_N": block_n, "num_warps": 4, "num_stages": 2}
+    tile = {"BLOCK_M": block_m, "BLOCK_N": block_n, "num_warps": 4, "num_stages": 2}
+    if dtype != torch.float32 and block_m >= 128:
+        tile |= {"num_warps": 8, "maxnreg": 128}
+    return tile
 
 
 # slices of the batch reach these pointers at any alignment; a compiled variant for each would only cost time
@@ -115,11 +117,13 @@ def _prefill_kernel(
     PRECISION: tl.constexpr,
 ) -> None:
     BLOCK_Q: tl.constexpr = BLOCK_M // GROUP
-    tile = tl.num_programs(0) - 1 - tl.program_id(0)  # late tiles see the most keys: they go first
-    kv_head = tl.program_id(1)
+    # late tiles see the most keys: they go first. The heads of a tile run side by side, next to tiles of its sequence
+    tile = (tl.num_programs(0) - 1 - tl.program_id(0)) // NUM_KV_HEADS
+    kv_head = tl.program_id(0) % NUM_KV_HEADS
     seq, seq_tile = _find_sequence(query_start_loc_ptr, tile, num_seqs, BLOCK_Q)
     chunk_start = tl.load(query_start_loc_ptr + seq)
     query_len = tl.load(query_start_loc_ptr + seq + 1) - chunk_start
+    seq_len = tl.load(seq_lens_ptr + seq)
     tile_query = seq_tile * BLOCK_Q  # first query of the tile, counted within the chunk
     if tile_query >= query_len:
         return
@@ -133,39 +137,31 @@ def _prefill_kernel(
     q_offsets = tokens[:, None] * q_stride_token + q_heads[:, None] * q_stride_head + dims[None, :]
     q = tl.load(q_ptr + q_offsets, mask=inside, other=0.0)
 
-    seq_len = tl.load(seq_lens_ptr + seq)
     query_pos = seq_len - query_len + queries
     first_pos = seq_len - query_len + tile_query
     last_pos = tl.minimum(first_pos + BLOCK_Q, seq_len) - 1
-    # keys [begin, full_begin) cross the window's edge, [full_begin, full_end) are seen by all, [full_end, end) by some
-    end = last_pos + 1
-    full_end = (first_pos + 1) // BLOCK_N * BLOCK_N
     begin = 0
-    full_begin = 0
     if WINDOW > 0:
         begin = tl.maximum(first_pos - WINDOW + 1, 0) // BLOCK_N * BLOCK_N
-        full_begin = tl.minimum(tl.cdiv(tl.maximum(last_pos - WINDOW + 1, 0), BLOCK_N) * BLOCK_N, full_end)
-
     table_ptr = block_tables_ptr + seq.to(tl.int64) * tables_stride
     acc = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
     row_max = tl.full([BLOCK_M], float("-inf"), dtype=tl.float32)
     row_sum = tl.zeros([BLOCK_M], dtype=tl.float32)
-    if WINDOW > 0:
-        acc, row_max, row_sum = _attend(
-            acc, row_max, row_sum, q, k_cache_ptr, v_cache_ptr, table_ptr, query_pos, begin, full_begin, end,
-            kv_head, scale_log2, True, NUM_KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, BLOCK_N, BLOCK_D, PRECISION,
-        )  # fmt: skip
-    acc, row_max, row_sum = _attend(
-        acc, row_max, row_sum, q, k_cache_ptr, v_cache_ptr, table_ptr, query_pos, full_begin, full_end, end,
-        kv_head, scale_log2, False, NUM_KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, BLOCK_N, BLOCK_D, PRECISION,
-    )  # fmt: skip
-    acc, row_max, row_sum = _attend(
-        acc, row_max, row_sum, q, k_cache_ptr, v_cache_ptr, table_ptr, query_pos, full_end, end, end,
-        kv_head, scale_log2, True, NUM_KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, BLOCK_N, BLOCK_D, PRECISION,
-    )  # fmt: skip
+    for start in tl.range(begin, last_pos + 1, BLOCK_N):
+        # past the last key its row is loaded again, for no query to see: loads without masks need fewer registers
+        key_pos = tl.minimum(start + tl.arange(0, BLOCK_N), last_pos)
+        block = tl.load(table_ptr + key_pos // BLOCK_SIZE)
+        cache_rows = (block * NUM_KV_HEADS + kv_head) * BLOCK_SIZE + key_pos % BLOCK_SIZE
+        cache_rows = cache_rows.to(tl.int64) * HEAD_DIM
+        k = load_rows(k_cache_ptr, cache_rows, None, False, HEAD_DIM, BLOCK_D)
+        scores = tl.dot(q, tl.trans(k), input_precision=PRECISION)
+        scores = _hide(scores, start, query_pos, first_pos, last_pos, WINDOW, BLOCK_N)
+        acc, row_max, row_sum, weights = softmax_step(acc, row_max, row_sum, scores, WINDOW > 0, scale_log2)
+        v = load_rows(v_cache_ptr, cache_rows, None, False, HEAD_DIM, BLOCK_D)
+        acc = tl.dot(weights.to(v.dtype), v, acc, input_precision=PRECISION)
 
     out_offsets = (tokens * (NUM_KV_HEADS * GROUP) + q_heads)[:, None] * HEAD_DIM + dims[None, :]
-    tl.store(out_ptr + out_offsets, (acc / row_sum[:, None]).to(out_ptr.dtype.element_ty), mask=inside)
+    tl.store(out_ptr + out_offsets, (acc * (1.0 / row_sum)[:, None]).to(out_ptr.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -187,42 +183,23 @@ def _find_sequence(
 
 
 @triton.jit
-def _attend(
-    acc: tl.tensor,
-    row_max: tl.tensor,
-    row_sum: tl.tensor,
-    q: tl.tensor,
-    k_cache_ptr: tl.tensor,
-    v_cache_ptr: tl.tensor,
-    table_ptr: tl.tensor,
+def _hide(
+    scores: tl.tensor,
+    start: tl.tensor,
     query_pos: tl.tensor,
-    begin: tl.tensor,
-    end: tl.tensor,
-    num_keys: tl.tensor,
-    kv_head: tl.tensor,
-    scale_log2: tl.tensor,
-    MASKED: tl.constexpr,
-    NUM_KV_HEADS: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_SIZE: tl.constexpr,
+    first_pos: tl.tensor,
+    last_pos: tl.tensor,
     WINDOW: tl.constexpr,
     BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr,
-) -> tuple[tl.tensor, ...]:
-    """Fold the keys ``[begin, end)`` into the running softmax; without MASKED every row sees all of them."""
-    for tile_start in tl.range(begin, end, BLOCK_N):
-        key_pos = tile_start + tl.arange(0, BLOCK_N)
-        in_range = key_pos < num_keys
-        cache_rows = slot_rows(table_ptr, key_pos, in_range, kv_head, NUM_KV_HEADS, BLOCK_SIZE, HEAD_DIM)
-        k = load_rows(k_cache_ptr, cache_rows, in_range, MASKED, HEAD_DIM, BLOCK_D)
-        scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale_log2
-        if MASKED:
-            visible = key_pos[None, :] <= query_pos[:, None]
-            if WINDOW > 0:
-                visible = visible & (key_pos[None, :] > query_pos[:, None] - WINDOW)
-            scores = tl.where(visible, scores, float("-inf"))
-        acc, row_max, row_sum, weights = softmax_step(acc, row_max, row_sum, scores, MASKED and WINDOW > 0)
-        v = load_rows(v_cache_ptr, cache_rows, in_range, MASKED, HEAD_DIM, BLOCK_D)
-        acc = tl.dot(weights.to(v.dtype), v, acc, input_precision=PRECISION)
-    return acc, row_max, row_sum
+) -> tl.tensor:
+    """Hide the keys that a row must not see; most tiles of keys are seen by all rows and pass untouched."""
+    is_cut = start + BLOCK_N > first_pos + 1
+    if WINDOW > 0:
+        is_cut = is_cut | (start <= last_pos - WINDOW)
+    if is_cut:
+        key_pos = start + tl.arange(0, BLOCK_N)
+        visible = key_pos[None, :] <= query_pos[:, None]
+        if WINDOW > 0:
+            visible = visible & (key_pos[None, :] > query_pos[:, None] - WINDOW)
+        scores = tl.where(visible, scores, float("-inf"))
+    return scores

@@ -47,17 +47,24 @@ def load_rows(
 
 @triton.jit
 def softmax_step(
-    acc: tl.tensor, row_max: tl.tensor, row_sum: tl.tensor, scores: tl.tensor, MAY_BE_EMPTY: tl.constexpr
+    acc: tl.tensor,
+    row_max: tl.tensor,
+    row_sum: tl.tensor,
+    scores: tl.tensor,
+    MAY_BE_EMPTY: tl.constexpr,
+    scale_log2: tl.tensor = 1.0,
 ) -> tuple[tl.tensor, ...]:
-    """Fold a tile of base-2 scores into the running softmax; return (scaled acc, row_max, row_sum, weights).
+    """Fold a tile of scores into the running softmax; return (scaled acc, row_max, row_sum, weights).
 
+    scale_log2: positive factor that makes the scores base-2 ones; applied here, it is one fused operation with the
+        shift by the maximum.
     MAY_BE_EMPTY: some row may have met no visible key yet, its maximum being -inf.
     """
-    new_max = tl.maximum(row_max, tl.max(scores, axis=1))
+    new_max = tl.maximum(row_max, tl.max(scores, axis=1) * scale_log2)
     shift = new_max
     if MAY_BE_EMPTY:
         shift = tl.where(new_max == float("-inf"), 0.0, new_max)
-    weights = tl.exp2(scores - shift[:, None])
+    weights = tl.exp2(scores * scale_log2 - shift[:, None])
     decay = tl.exp2(row_max - shift)
     return acc * decay[:, None], new_max, row_sum * decay + tl.sum(weights, axis=1), weights
 
