@@ -15,8 +15,8 @@ from pagednb.benchmark.workloads import chat_turns, make_workload
 NUM_CHAT_TURNS = 4
 
 MAX_BUSY_S = 20.0
-"""A chat beside a busy cell ends here at the latest: on a CPU, where every operation of a step must get the GIL back from
-the cell, a token can take a second."""
+"""A chat beside a busy cell ends here at the latest: on a CPU each operation of a step must get the GIL back from the
+cell, and a token can take a second."""
 
 
 def run_chat_while_label(engine: MeasuredEngine, seed: int, *, num_rows: int | None = None) -> Figures:
@@ -36,6 +36,7 @@ def run_chat_while_label(engine: MeasuredEngine, seed: int, *, num_rows: int | N
     chat = Chat(turns)
     return Figures(
         num_requests=len(rows),
+        num_chat_turns=len(turns),
         seconds=seconds,
         alone_s=alone.seconds,
         batch_loss=1 - alone.seconds / seconds,
@@ -63,7 +64,7 @@ def run_busy_kernel(engine: MeasuredEngine, seed: int) -> Figures:
         turns = read_turns(engine.llm_engine, requests, is_over=lambda: time.perf_counter() > end_s)
     chat = Chat(turns)
     return Figures(
-        num_requests=len(turns),
+        num_chat_turns=len(turns),
         chat_tokens_per_s=chat.tokens_per_s,
         chat_alone_tokens_per_s=alone.tokens_per_s,
         share_kept=chat.tokens_per_s / alone.tokens_per_s,

@@ -23,6 +23,7 @@ class Figures:
     """Figures of one run with one seed.
 
     Attributes:
+        num_requests: of the batch; ``num_chat_turns``: streamed, the last of them perhaps in part.
         seconds: from the first submission to the last output; of ``chat-while-label``, the batch's.
         alone_s: the same batch without the chat.
         ttft_*, tpot_*: time to first token, and time per later token, over the requests.
@@ -40,6 +41,7 @@ class Figures:
     requests_per_s: float | None = _figure("requests/s", decimals=1)
     in_tokens_per_s: float | None = _figure("tokens/s in")
     out_tokens_per_s: float | None = _figure("tokens/s out")
+    num_chat_turns: int | None = _figure("chat turns")
     chat_tokens_per_s: float | None = _figure("chat tokens/s", decimals=1)
     chat_alone_tokens_per_s: float | None = _figure("chat tokens/s undisturbed", decimals=1)
     share_kept: float | None = _figure("chat speed kept", "%", decimals=1)
