@@ -6,93 +6,90 @@ admitted. The host keeps no copy of what changes every step, so the next step ma
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from pagednb.config import CacheGeometry
-from pagednb.runner.plan_tensors import PlanTensors
-from pagednb.sampling.sampler import SamplingInputs
+from pagednb.kernels.kernel_set import KernelSet
+from pagednb.kernels.row_state import Chunks, RowState, StepInputs
+from pagednb.runner.plan_diff import NUM_FLOATS, NUM_INTS, PlanDiff
 
 # block tables handed to kernels are a multiple of this wide: a stride that keeps its divisibility compiles once
 _TABLE_WIDTH_STEP = 16
+_LAST_TOKEN_BYTES = 8
 
 
 class BatchState:
     """What the device knows about each row."""
 
-    def __init__(self, max_num_seqs: int, geometry: CacheGeometry, device: torch.device) -> None:
+    def __init__(self, max_num_seqs: int, geometry: CacheGeometry, kernels: KernelSet, device: torch.device) -> None:
         num_rows = max_num_seqs + 1
-        self.device = device
-        self.block_size = geometry.block_size
-        self.last_token = torch.zeros(num_rows, dtype=torch.int64, device=device)
-        self.num_computed = torch.zeros(num_rows, dtype=torch.int64, device=device)  # position of the next token
         width = round_up(geometry.max_blocks_per_seq, _TABLE_WIDTH_STEP)
-        self.block_table = torch.zeros((num_rows, width), dtype=torch.int32, device=device)
-        self._temperature = torch.zeros(num_rows, dtype=torch.float32, device=device)
-        self._top_p = torch.zeros(num_rows, dtype=torch.float32, device=device)
-        self._min_p = torch.zeros(num_rows, dtype=torch.float32, device=device)
-        self._top_k = torch.zeros(num_rows, dtype=torch.int32, device=device)
-        self._seeds = torch.zeros(num_rows, dtype=torch.int64, device=device)
+        self.device = device
+        self._block_size = geometry.block_size
+        self._num_columns = width
+        self._step_inputs = kernels.step_inputs
+        self._advance_rows = kernels.advance_rows
+        # what an admission sets lies together: two writes a plan, however many fields
+        self._ints = torch.zeros((NUM_INTS, num_rows), dtype=torch.int64, device=device)
+        self._floats = torch.zeros((NUM_FLOATS, num_rows), dtype=torch.float32, device=device)
+        num_computed, max_total, seeds, top_k = self._ints.unbind(0)
+        temperature, top_p, min_p = self._floats.unbind(0)
+        self.rows = RowState(
+            num_computed=num_computed,
+            max_total=max_total,
+            last_token=torch.zeros(num_rows, dtype=torch.int64, device=device),
+            seeds=seeds,
+            top_k=top_k,
+            temperature=temperature,
+            top_p=top_p,
+            min_p=min_p,
+            block_table=torch.zeros((num_rows, width), dtype=torch.int32, device=device),
+        )
 
     @staticmethod
     def num_bytes(max_num_seqs: int, max_blocks_per_seq: int) -> int:
         """Device memory that the rows take, for sizing."""
         width = round_up(max_blocks_per_seq, _TABLE_WIDTH_STEP)
-        return (max_num_seqs + 1) * (4 * width + 8 + 8 + 3 * 4 + 4 + 8)
+        return (max_num_seqs + 1) * (4 * width + 8 * NUM_INTS + 4 * NUM_FLOATS + _LAST_TOKEN_BYTES)
 
     @property
     def scratch_row(self) -> int:
         """The row that pads a batch: position 0 of the scratch block."""
-        return self.num_computed.shape[0] - 1
+        scratch_row: int = self.rows.scratch_row
+        return scratch_row
 
-    def apply(self, plan: PlanTensors) -> None:
+    def apply(self, diff: PlanDiff) -> None:
         """Apply a plan's admissions, then its growth."""
-        if plan.admitted_rows is not None:
-            assert plan.admitted_computed is not None and plan.admitted_seeds is not None
-            assert plan.admitted_top_k is not None and plan.admitted_floats is not None
-            rows = plan.admitted_rows
-            self.num_computed[rows] = plan.admitted_computed
-            self._temperature[rows], self._top_p[rows], self._min_p[rows] = plan.admitted_floats.unbind(0)
-            self._top_k[rows] = plan.admitted_top_k
-            self._seeds[rows] = plan.admitted_seeds
-        for blocks in (plan.admitted_blocks, plan.grown_blocks):
+        if diff.admitted_rows is not None:
+            assert diff.admitted_ints is not None and diff.admitted_floats is not None
+            self._ints[:, diff.admitted_rows] = diff.admitted_ints
+            self._floats[:, diff.admitted_rows] = diff.admitted_floats
+        for blocks in (diff.admitted_blocks, diff.grown_blocks):
             if blocks is not None:
                 rows, columns, block_ids = blocks.unbind(0)
-                self.block_table[rows, columns] = block_ids.to(torch.int32)
+                self.rows.block_table[rows, columns] = block_ids.to(torch.int32)
 
-    def table_width(self, max_seq_len: int) -> int:
-        """Return how many columns of the block table cover ``max_seq_len`` tokens, rounded up."""
-        num_blocks = -(-max_seq_len // self.block_size)
-        return min(round_up(num_blocks, _TABLE_WIDTH_STEP), self.block_table.shape[1])
-
-    def slots(self, rows: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Return int64 ``[num_tokens]``: where the K and V of the rows' ``positions`` are written."""
-        blocks = self.block_table[rows, positions // self.block_size].long()
-        return blocks * self.block_size + positions % self.block_size
-
-    def sampling_inputs(self, host_rows: np.ndarray, rows: torch.Tensor, positions: torch.Tensor) -> SamplingInputs:
-        """Gather how ``rows`` sample the tokens at ``positions``; both int64 ``[num_sampled]``."""
-        return SamplingInputs(
-            rows=host_rows,
-            temperature=self._temperature[rows],
-            top_k=self._top_k[rows],
-            top_p=self._top_p[rows],
-            min_p=self._min_p[rows],
-            seeds=self._seeds[rows],
-            positions=positions,
+    def step_inputs(
+        self, rows: torch.Tensor, *, max_seq_len: int, chunks: Chunks | None, sampled_seqs: torch.Tensor | None
+    ) -> StepInputs:
+        """Return what one pass over ``rows`` needs, none of which holds more than ``max_seq_len`` tokens."""
+        return self._step_inputs(
+            self.rows,
+            rows,
+            block_size=self._block_size,
+            num_columns=self._table_width(max_seq_len),
+            chunks=chunks,
+            sampled_seqs=sampled_seqs,
         )
 
-    def advance(self, rows: torch.Tensor, seq_lens: torch.Tensor) -> None:
-        """Note that the rows' KV is computed up to ``seq_lens`` (both ``[num_seqs]``)."""
-        self.num_computed[rows] = seq_lens.long()
+    def advance(self, inputs: StepInputs, token_ids: torch.Tensor, *, out: torch.Tensor) -> None:
+        """Count a pass as computed and feed its sampled tokens back, without a look from the host; copy them to out."""
+        self._advance_rows(self.rows, inputs, token_ids, out=out)
 
-    def reset_scratch(self) -> None:
-        """Put the scratch row back to position 0 after a padded batch has advanced it."""
-        self.num_computed[-1:].zero_()
-
-    def feed_back(self, rows: torch.Tensor, token_ids: torch.Tensor) -> None:
-        """Make the sampled ``token_ids`` the rows' next inputs, without a look from the host."""
-        self.last_token[rows] = token_ids
+    def _table_width(self, max_seq_len: int) -> int:
+        """Return how many columns of the block table cover ``max_seq_len`` tokens, rounded up."""
+        num_columns = round_up(-(-max_seq_len // self._block_size), _TABLE_WIDTH_STEP)
+        return min(num_columns, self._num_columns)
 
 
 def round_up(number: int, multiple: int) -> int:

@@ -5,16 +5,18 @@ Called once by the engine thread. Running out of memory while loading leaves not
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 
 from pagednb.config import CacheGeometry, EngineConfig, SchedulerConfig
 from pagednb.errors import GPUMemoryError, OptionError
 from pagednb.kernels.kernel_set import select_kernels
 from pagednb.kv_cache.kv_store import KVStore
-from pagednb.models.load import LoadProgress, load_model, num_weight_bytes
+from pagednb.models.load import LoadProgress, loading_model, num_weight_bytes
 from pagednb.models.resolve import ResolvedModel, torch_dtype
 from pagednb.runner.batch_state import BatchState
-from pagednb.runner.cuda_graph import DecodeGraphs, GraphShapes
+from pagednb.runner.device_parts import DeviceParts
 from pagednb.runner.isolation import DeviceScope
 from pagednb.runner.memory import (
     DeviceMemory,
@@ -23,17 +25,31 @@ from pagednb.runner.memory import (
     blocks_that_fit,
     check_override_fits,
 )
-from pagednb.runner.model_runner import DeviceParts, ModelRunner
+from pagednb.runner.model_runner import ModelRunner
+from pagednb.runner.step_graphs import StepGraphs
+from pagednb.runner.step_shape import GraphShapes
 from pagednb.sampling.sampler import Sampler
 
-_DEFAULT_NUM_SEQS = {"cuda": 512, "cpu": 64}
+_DEFAULT_NUM_SEQS = {"cuda": 1024, "cpu": 64}
 _DEFAULT_BATCHED_TOKENS = {"cuda": 8192, "cpu": 512}
 
+# a launch kernel by kernel takes about so long, and a large GPU multiplies about so fast (measured on an H200): beyond
+# the tokens that keep it busy for that time a graph gains nothing, and its padding costs
+_EAGER_LAUNCH_S = 0.008
+_FLOPS_PER_S = 600e12
 
-def build_runner(config: EngineConfig, resolved: ResolvedModel, *, progress: LoadProgress | None = None) -> ModelRunner:
+
+def build_runner(
+    config: EngineConfig,
+    resolved: ResolvedModel,
+    *,
+    progress: LoadProgress | None = None,
+    warms_up: bool = False,
+) -> ModelRunner:
     """Load the weights and allocate everything the engine keeps on its device.
 
-    ``progress`` is called with (bytes done, bytes in all) while weights load.
+    ``progress`` is called with (bytes done, bytes in all), in any thread, while weights load; with ``warms_up`` the
+    runner warms up meanwhile, since no kernel or graph depends on what the weights are.
 
     Raises:
         OptionError: the limits contradict each other.
@@ -44,8 +60,14 @@ def build_runner(config: EngineConfig, resolved: ResolvedModel, *, progress: Loa
     limits = choose_limits(config, resolved)
     out_of_memory = ""
     try:
-        with scope.entered():
-            return _build(config, resolved, limits, scope, progress)
+        with scope.entered(), contextlib.ExitStack() as loading, contextlib.ExitStack() as undo:
+            runner = _build(config, resolved, limits, scope, progress, loading=loading)
+            undo.callback(runner.shutdown)
+            if warms_up:
+                runner.warm_up()
+            loading.close()  # waits for the weights
+            undo.pop_all()
+            return runner
     except torch.OutOfMemoryError as error:
         out_of_memory = str(error)
     # outside the handler: there the error's frames still hold what was allocated
@@ -84,6 +106,8 @@ def _build(
     limits: SchedulerConfig,
     scope: DeviceScope,
     progress: LoadProgress | None,
+    *,
+    loading: contextlib.ExitStack,
 ) -> ModelRunner:
     device, dtype, spec = scope.device, torch_dtype(resolved), resolved.spec
     with_graphs = device.type == "cuda" and not config.enforce_eager
@@ -91,7 +115,7 @@ def _build(
     before = DeviceMemory.measure(device)
     _num_blocks(config, needs, before, bytes_to_load=num_weight_bytes(resolved))
     kernels = select_kernels(device)
-    model = load_model(resolved, config, kernels, progress=progress)
+    model = loading.enter_context(loading_model(resolved, config, kernels, progress=progress))
     num_blocks = _num_blocks(config, needs, DeviceMemory.measure(device))
     geometry = CacheGeometry(
         num_blocks=num_blocks + 1,  # one is scratch
@@ -106,7 +130,7 @@ def _build(
         eos_token_ids=limits.eos_token_ids,
         device=device,
     )
-    state = BatchState(limits.max_num_seqs, geometry, device)
+    state = BatchState(limits.max_num_seqs, geometry, kernels, device)
     report = MemoryReport(
         device=str(device),
         total_bytes=before.total_bytes,
@@ -117,13 +141,20 @@ def _build(
         num_blocks=num_blocks,
         graph_bytes=needs.graph_bytes,
     )
+    parts = DeviceParts(model=model, kv_store=kv_store, state=state, sampler=sampler)
     graphs = None
     if with_graphs:
-        shapes = GraphShapes(max_num_seqs=limits.max_num_seqs, max_model_len=limits.max_model_len)
-        arena_bytes = needs.graph_arena_bytes
-        graphs = DecodeGraphs(model, kv_store, state, sampler, shapes=shapes, arena_bytes=arena_bytes)
-    parts = DeviceParts(model=model, kv_store=kv_store, state=state, sampler=sampler, graphs=graphs)
-    return ModelRunner(scope, parts, geometry=geometry, scheduler_config=limits, memory=report)
+        shapes = GraphShapes(
+            max_num_seqs=limits.max_num_seqs,
+            max_model_len=limits.max_model_len,
+            max_mixed_tokens=_tokens_that_outlast_a_launch(model.num_bytes // dtype.itemsize),
+        )
+        graphs = StepGraphs(parts, shapes=shapes, arena_bytes=needs.graph_arena_bytes)
+    return ModelRunner(scope, parts, geometry=geometry, scheduler_config=limits, memory=report, graphs=graphs)
+
+
+def _tokens_that_outlast_a_launch(num_parameters: int) -> int:
+    return int(_EAGER_LAUNCH_S * _FLOPS_PER_S / (2 * num_parameters))
 
 
 def _num_blocks(config: EngineConfig, needs: MemoryNeeds, memory: DeviceMemory, *, bytes_to_load: int = 0) -> int:

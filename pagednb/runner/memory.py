@@ -17,7 +17,8 @@ from pagednb.errors import GPUMemoryError
 from pagednb.kv_cache.kv_store import KVStore
 from pagednb.models.spec import DecoderSpec
 from pagednb.runner.batch_state import BatchState
-from pagednb.runner.cuda_graph import MAX_GRAPHS
+from pagednb.runner.capture_policy import MAX_GRAPHS
+from pagednb.runner.step_shape import GraphShapes
 from pagednb.sampling.sampler import LOGITS_CHUNK_BYTES
 
 MAX_CPU_CACHE_BYTES = 4 * 2**30
@@ -97,7 +98,11 @@ class MemoryNeeds:
         cls, spec: DecoderSpec, limits: SchedulerConfig, *, block_size: int, dtype: torch.dtype, with_graphs: bool
     ) -> MemoryNeeds:
         """Compute the needs of ``spec`` under ``limits``."""
-        decode_limits = dataclasses.replace(limits, max_num_batched_tokens=limits.max_num_seqs)
+        graph_limits = dataclasses.replace(
+            limits,
+            max_num_batched_tokens=GraphShapes.max_tokens(limits.max_num_seqs),
+            max_num_seqs=GraphShapes.max_seqs(limits.max_num_seqs),
+        )
         blocks_per_seq = -(-limits.max_model_len // block_size)
         rows_bytes = BatchState.num_bytes(limits.max_num_seqs, blocks_per_seq)
         return cls(
@@ -110,10 +115,10 @@ class MemoryNeeds:
                 dtype=dtype,
             ),
             max_model_len=limits.max_model_len,
-            activation_bytes=activation_bound_bytes(spec, limits, dtype) + rows_bytes,
+            # rows_bytes again: a step gathers the block tables of its rows
+            activation_bytes=activation_bound_bytes(spec, limits, dtype) + 2 * rows_bytes,
             useful_blocks=limits.max_num_seqs * blocks_per_seq,
-            # rows_bytes: a step gathers the block tables of its rows
-            graph_arena_bytes=activation_bound_bytes(spec, decode_limits, dtype) + rows_bytes if with_graphs else 0,
+            graph_arena_bytes=activation_bound_bytes(spec, graph_limits, dtype) + 2 * rows_bytes if with_graphs else 0,
         )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pagednb.sampling.logprobs import LogprobTensors
+from pagednb.runner.step import StepTokens
 from pagednb.sampling.transfer import to_host
 from pagednb.scheduler.output import RunnerOutput
 
@@ -12,11 +12,12 @@ from pagednb.scheduler.output import RunnerOutput
 class PendingOutput:
     """Made by the runner on its stream right after a step is launched; ``result`` waits for it."""
 
-    def __init__(self, token_ids: torch.Tensor, logprobs: LogprobTensors | None) -> None:
-        self._token_ids = to_host(token_ids)  # [num_sampled]
-        self._logprobs = None if logprobs is None else logprobs.to_host()
+    def __init__(self, tokens: StepTokens) -> None:
+        self._token_ids = to_host(tokens.token_ids)
+        self._where = tokens.where
+        self._logprobs = None if tokens.logprobs is None else tokens.logprobs.to_host()
         self._copied: torch.cuda.Event | None = None
-        if token_ids.is_cuda:
+        if tokens.token_ids.is_cuda:
             self._copied = torch.cuda.Event()
             self._copied.record()
 
@@ -24,7 +25,8 @@ class PendingOutput:
         """Wait until the copies have arrived and return them. A fault of the device surfaces here."""
         if self._copied is not None:
             self._copied.synchronize()
+        token_ids = self._token_ids.numpy()
         return RunnerOutput(
-            token_ids=self._token_ids.numpy()[:, None],
+            token_ids=token_ids if self._where is None else token_ids[self._where],
             logprobs=None if self._logprobs is None else self._logprobs.to_arrays(),
         )

@@ -76,7 +76,7 @@ def test_progress_reaches_the_end(folder):
 
 
 def test_too_little_memory_is_said_before_loading(folder, monkeypatch):
-    monkeypatch.setattr(factory, "load_model", lambda *_, **__: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(factory, "loading_model", lambda *_, **__: pytest.fail("weights were loaded"))
     monkeypatch.setattr("pagednb.runner.memory.MAX_CPU_CACHE_BYTES", 2**16)
     with pytest.raises(GPUMemoryError, match="max_model_len=1024"):
         build_runner(*resolved_for(folder))
@@ -86,7 +86,7 @@ def test_running_out_of_memory_while_loading_becomes_our_error(folder, monkeypat
     def load(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore words.")
 
-    monkeypatch.setattr(factory, "load_model", load)
+    monkeypatch.setattr(factory, "loading_model", load)
     with pytest.raises(GPUMemoryError, match=r"Tried to allocate 20\.00 GiB") as caught:
         build_runner(*resolved_for(folder))
     assert caught.value.__context__ is None, "the first error's frames would keep its memory"

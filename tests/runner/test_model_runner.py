@@ -208,6 +208,38 @@ def test_a_steady_step_sends_rows_only():
     assert batch.query_start_loc.tolist() == [0, 1] and batch.seq_lens.tolist() == [3]
 
 
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 8])
+def test_several_decode_steps_in_one_plan_are_the_steps_one_by_one(num_steps):
+    runner = make_runner()
+    first = [admit_and_prefill(runner, 4, A, [7, 2, 3, 8]), admit_and_prefill(runner, 1, B, [10, 11, 12])]
+    sampled = [[], []]
+    for _ in range(24 // num_steps // 3):
+        output = runner.execute(plan(decode=[4, 1], num_decode_steps=num_steps)).result().token_ids
+        assert output.shape == (2, num_steps)
+        for tokens_of_row, more in zip(sampled, output.tolist(), strict=True):
+            tokens_of_row.extend(more)
+    assert [[token, *rest] for token, rest in zip(first, sampled, strict=True)] == [
+        continuation(A, 1 + len(sampled[0])),
+        continuation(B, 1 + len(sampled[1])),
+    ]
+
+
+def test_a_row_with_all_its_tokens_writes_only_scratch():
+    model = FakeDecoder()
+    runner = make_runner(model)
+    admission = admit(0, A, [7, 2, 3], max_total=len(A) + 3)
+    first = run(runner, plan(admissions=(admission,), prefills=[chunk(0, A)]))[0]
+    other = admit_and_prefill(runner, 2, B, [9, 10])
+    output = runner.execute(plan(decode=[0, 2], num_decode_steps=4)).result().token_ids.tolist()
+    assert [first, *output[0][:2]] == continuation(A, 3)
+    assert [other, *output[1]] == continuation(B, 5)
+    slots = [batch.slot_mapping[0].item() for batch in model.batches[-4:]]
+    assert slots == [2 * 4 + 2, 2 * 4 + 3, 0, 0]
+    again = runner.execute(plan(decode=[2, 0], num_decode_steps=2)).result().token_ids.tolist()
+    assert [other, *output[1], *again[0]] == continuation(B, 7)
+    assert [batch.slot_mapping[1].item() for batch in model.batches[-2:]] == [0, 0]
+
+
 def test_after_a_fault_reset_makes_the_rows_usable():
     model = FakeDecoder()
     runner = make_runner(model)

@@ -13,9 +13,10 @@ from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.kernels.kernel_set import torch_kernels
 from pagednb.kv_cache.kv_store import KVStore
 from pagednb.runner.batch_state import BatchState
+from pagednb.runner.device_parts import DeviceParts
 from pagednb.runner.isolation import DeviceScope
 from pagednb.runner.memory import MemoryReport
-from pagednb.runner.model_runner import DeviceParts, ModelRunner
+from pagednb.runner.model_runner import ModelRunner
 from pagednb.sampling.sampler import Sampler
 from pagednb.sampling_params import SamplingParams
 from pagednb.scheduler.output import Admission, BlockGrowth, PrefillChunk, SchedulerOutput
@@ -40,7 +41,7 @@ def make_runner(model: FakeDecoder | None = None, **sampler_options: int) -> Mod
     parts = DeviceParts(
         model=model or FakeDecoder(),
         kv_store=KVStore(1, 1, 2, GEOMETRY, dtype=torch.float32, device=device),
-        state=BatchState(LIMITS.max_num_seqs, GEOMETRY, device),
+        state=BatchState(LIMITS.max_num_seqs, GEOMETRY, torch_kernels(), device),
         sampler=Sampler(
             torch_kernels(),
             num_rows=LIMITS.max_num_seqs,

@@ -1,4 +1,4 @@
-"""Captured decode steps against eager ones: equal tokens in every kind of traffic, and no write outside scratch."""
+"""Captured steps against eager ones: equal tokens in every kind of traffic, and no write outside scratch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from support.tiny_models import ARCHITECTURES, VOCAB_SIZE, tiny_model
 
 from pagednb.config import EngineConfig
 from pagednb.models.resolve import resolve_model
-from pagednb.runner.cuda_graph import CAPTURE_AFTER, GraphKey
+from pagednb.runner import capture_policy
+from pagednb.runner.capture_policy import CAPTURE_AFTER
 from pagednb.runner.factory import build_runner
 from pagednb.runner.model_runner import ModelRunner
+from pagednb.runner.step_shape import StepShape
 from pagednb.sampling_params import SamplingParams
 
 pytestmark = pytest.mark.gpu
@@ -98,7 +100,41 @@ def test_tokens_equal_the_eager_ones_in_all_traffic(folder, traffic, pool):
         assert (engine.scheduler.stats().num_preemptions > 0) == bool(pool)
         captured = set(engine.runner.graphs.captured)
         assert engine.runner.graphs.num_replays > 10
-        assert "filters" not in traffic or True in {key.has_filters for key in captured}
+        assert "filters" not in traffic or True in {shape.has_filters for shape in captured}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"max_num_batched_tokens": 24}, SMALL_POOL], ids=["whole", "chunks", "preemption"]
+)
+@pytest.mark.parametrize("traffic", ["greedy", "filters coming and going"])
+def test_steps_with_prompts_give_the_eager_tokens(folder, monkeypatch, traffic, options):
+    """Every shape is captured when it first comes, so the second run replays steps of all kinds in any order."""
+    monkeypatch.setattr(capture_policy, "CAPTURE_AFTER", 1)
+    expected = eager_tokens(folder, TRAFFIC[traffic], **options)
+    with core_engine(folder, **options) as engine:
+        for _ in range(3):
+            assert engine.tokens(*requests_of(TRAFFIC[traffic])) == expected
+            engine.scheduler.reset_prefix_cache()
+        prompts = {(shape.num_decodes, shape.num_prefills, shape.num_prefill_tokens) for shape in replayed(engine)}
+        assert len(prompts) > 3 and {num_decodes for num_decodes, _, _ in prompts} == {0, 6}
+
+
+def replayed(engine: CoreEngine) -> list[StepShape]:
+    """The captured shapes with prefills; by the policy of these tests all of them are replayed."""
+    return [shape for shape in engine.runner.graphs.captured if shape.num_prefills]
+
+
+def test_the_usual_graphs_serve_from_the_first_step(folder):
+    expected = eager_tokens(folder, TRAFFIC["sampled"])
+    with core_engine(folder) as engine:
+        engine.runner.warm_up()
+        graphs = engine.runner.graphs
+        num_usual = len(graphs.captured)
+        prompts, params = requests_of(TRAFFIC["sampled"])
+        alone = [engine.tokens([prompt], [each])[0] for prompt, each in zip(prompts, params, strict=True)]
+        assert alone == expected
+        assert graphs.num_replays == sum(MAX_TOKENS), "prompts and decodes"
+        assert len(graphs.captured) == num_usual
 
 
 def test_rows_that_need_more_than_a_graph_run_eagerly_until_they_leave(folder):
@@ -134,11 +170,12 @@ def make_runner(folder, **options) -> ModelRunner:
     return build_runner(config, resolve_model(config))
 
 
-def admit_three_rows(runner: ModelRunner) -> None:
-    """Rows 0, 2 and 5 are prefilled and hold blocks 3, 7 and (9, 4)."""
+def admit_three_rows(runner: ModelRunner, totals: dict[int, int] | None = None) -> None:
+    """Rows 0, 2 and 5 are prefilled and hold blocks 3, 7 and (9, 4); ``totals`` bound their tokens."""
     prompts = {0: [5, 6, 7], 2: [8], 5: list(range(20, 36))}
     blocks = {0: [3], 2: [7], 5: [9, 4]}
-    admissions = tuple(admit(row, prompts[row], blocks[row]) for row in prompts)
+    totals = totals or {}
+    admissions = tuple(admit(row, prompts[row], blocks[row], max_total=totals.get(row)) for row in prompts)
     chunks = [chunk(row, tokens) for row, tokens in prompts.items()]
     runner.execute(plan(admissions=admissions, prefills=chunks)).result()
 
@@ -157,22 +194,22 @@ def test_padding_writes_nothing_but_scratch(folder):
         kv[:, :, others] = float("nan")
     torch.cuda.synchronize()
     idle_kv = kv[:, :, 11].clone()
-    idle = [state.last_token[1].item(), state.num_computed[1].item()]
-    tables = state.block_table.clone()
+    idle = [state.rows.last_token[1].item(), state.rows.num_computed[1].item()]
+    tables = state.rows.block_table.clone()
     for _ in range(CAPTURE_AFTER + 8):
         runner.execute(plan(decode=[5, 0, 2], max_seq_len=30)).result()
-    assert parts.graphs.num_replays == 8
-    assert [key.num_seqs for key in parts.graphs.captured] == [4]
+    assert runner.graphs.num_replays == 8
+    assert [shape.num_decodes for shape in runner.graphs.captured] == [4]
 
     assert kv[:, :, 0, :, 0].isfinite().all(), "padding writes position 0 of the scratch block"
     assert kv[:, :, 0, :, 1:].isnan().all()
     others[0] = False
     assert kv[:, :, others].isnan().all()
     assert torch.equal(kv[:, :, 11], idle_kv)
-    assert [state.last_token[1].item(), state.num_computed[1].item()] == idle
-    assert torch.equal(state.block_table, tables)
-    assert state.num_computed[state.scratch_row] == 0
-    assert state.num_computed[[0, 2, 5]].tolist() == [14, 12, 27]
+    assert [state.rows.last_token[1].item(), state.rows.num_computed[1].item()] == idle
+    assert torch.equal(state.rows.block_table, tables)
+    assert state.rows.num_computed[state.scratch_row] == state.rows.last_token[state.scratch_row] == 0
+    assert state.rows.num_computed[[0, 2, 5]].tolist() == [14, 12, 27]
     runner.shutdown()
 
 
@@ -187,11 +224,43 @@ def test_a_stand_in_gives_the_same_tokens(folder):
         outputs.append([runner.execute(plan(decode=rows)).result().token_ids[:, 0].tolist() for rows in steps])
     assert outputs[0] == outputs[1]
     assert graphed.graphs.num_replays == 3 + 2 + 2 + 1
-    assert set(graphed.graphs.captured) == {
-        GraphKey(4, 1024, False),
-        GraphKey(2, 1024, False),
-        GraphKey(1, 1024, False),
+    assert {shape for shape in graphed.graphs.captured if not shape.num_prefills} == {
+        StepShape(4, 1024),
+        StepShape(2, 1024),
+        StepShape(1, 1024),
     }
+    eager.shutdown()
+    graphed.shutdown()
+
+
+TOTALS = {0: 3 + 11, 2: 1 + 30, 5: 16 + 1}
+"""Rows 0 and 5 get all their tokens on the way, row 5 its only one from its prompt."""
+
+
+def decoded(runner: ModelRunner, num_steps: int, *, num_tokens: int = 24) -> dict[int, list[int]]:
+    """Decode rows 0, 2 and 5 in plans of ``num_steps`` steps; return the tokens that count."""
+    admit_three_rows(runner, TOTALS)
+    made = plan(decode=[5, 0, 2], num_decode_steps=num_steps, growth=grow((2, 1, 13)))
+    pending = [runner.execute(made) for _ in range(num_tokens // num_steps)]
+    tokens = torch.cat([torch.from_numpy(each.result().token_ids) for each in pending], dim=1)
+    return {0: tokens[1, :10].tolist(), 2: tokens[2].tolist()}
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["lazy", "warm"])
+def test_several_steps_at_once_give_the_tokens_of_one_by_one(folder, warm):
+    eager, graphed = make_runner(folder, enforce_eager=True), make_runner(folder)
+    expected = decoded(eager, 1)
+    assert all(decoded(eager, num_steps) == expected for num_steps in (2, 8))
+    if warm:
+        graphed.warm_up()
+        replays = graphed.graphs.num_replays
+    for num_steps in (1, 2, 8, 3, 4, 6, 8, 8, 1, 2):
+        assert decoded(graphed, num_steps) == expected, num_steps
+    assert StepShape(4, 1024, num_steps=8) in graphed.graphs.captured
+    if warm:
+        # three or six steps have no graph of their own: they are as many launches
+        num_decodes, num_prompts = 24 + 12 + 3 + 24 + 6 + 24 + 3 + 3 + 24 + 12, 10 - CAPTURE_AFTER
+        assert graphed.graphs.num_replays - replays == num_decodes + num_prompts
     eager.shutdown()
     graphed.shutdown()
 

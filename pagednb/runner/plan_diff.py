@@ -1,0 +1,76 @@
+"""What a plan changes, packed and sent to the device in one transfer.
+
+The only place that walks a plan's admissions in Python; a steady decode step sends nothing here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from pagednb.sampling.transfer import to_device
+from pagednb.scheduler.output import Admission, SchedulerOutput
+
+NUM_INTS = 4
+NUM_FLOATS = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PlanDiff:
+    """One plan's changes on the device; a part that the plan lacks is None.
+
+    Attributes:
+        admitted_rows: int64 ``[num_admitted]``.
+        admitted_ints: int64 ``[NUM_INTS, num_admitted]``: computed tokens, most tokens, seed, top_k.
+        admitted_floats: float32 ``[NUM_FLOATS, num_admitted]``: temperature, top_p, min_p.
+        admitted_blocks, grown_blocks: int64 ``[3, n]``: row, column, block id.
+        block_copies: int64 ``[num_copies, 2]``: source, destination.
+    """
+
+    admitted_rows: torch.Tensor | None = None
+    admitted_ints: torch.Tensor | None = None
+    admitted_floats: torch.Tensor | None = None
+    admitted_blocks: torch.Tensor | None = None
+    grown_blocks: torch.Tensor | None = None
+    block_copies: torch.Tensor | None = None
+
+
+def send_diff(plan: SchedulerOutput, device: torch.device) -> PlanDiff:
+    """Send what ``plan`` changes to the device in one copy; nothing where it changes nothing."""
+    arrays: dict[str, np.ndarray] = {}
+    if plan.admissions:
+        arrays |= _admission_arrays(plan.admissions)
+    growth = plan.growth
+    if len(growth.rows):
+        arrays["grown_blocks"] = np.stack([growth.rows, growth.columns, growth.block_ids]).astype(np.int64)
+    if plan.block_copies:
+        arrays["block_copies"] = np.array(plan.block_copies, dtype=np.int64)
+    return PlanDiff(**to_device(arrays, device)) if arrays else PlanDiff()
+
+
+def _admission_arrays(admissions: tuple[Admission, ...]) -> dict[str, np.ndarray]:
+    params = [admission.sampling_params for admission in admissions]
+    ints = [(a.num_computed_tokens, a.max_total_tokens, _as_int64(a.seed), a.sampling_params.top_k) for a in admissions]
+    floats = [(p.temperature, p.top_p, p.min_p) for p in params]
+    blocks = [_block_entries(admission) for admission in admissions]
+    arrays: dict[str, np.ndarray] = {
+        "admitted_rows": np.array([a.row for a in admissions], dtype=np.int64),
+        "admitted_ints": np.array(ints, dtype=np.int64).T,
+        "admitted_floats": np.array(floats, dtype=np.float32).T,
+    }
+    if any(entries.size for entries in blocks):
+        arrays["admitted_blocks"] = np.concatenate(blocks, axis=1)
+    return arrays
+
+
+def _block_entries(admission: Admission) -> np.ndarray:
+    """Return int64 ``[3, num_blocks]``: row, column, block id."""
+    num_blocks = len(admission.block_ids)
+    return np.stack([np.full(num_blocks, admission.row), np.arange(num_blocks), admission.block_ids]).astype(np.int64)
+
+
+def _as_int64(seed: int) -> int:
+    """Map a 64-bit seed, signed or unsigned, to the signed number with the same bits."""
+    return (seed + 2**63) % 2**64 - 2**63

@@ -1,0 +1,105 @@
+"""A step on the device: gather inputs, run the model, sample, feed the tokens back; again for every decode step.
+
+Eager steps and captures run the same code. Nothing here waits for the device or depends on its values.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from pagednb.forward_batch import ForwardBatch
+from pagednb.kernels.row_state import StepInputs
+from pagednb.runner.device_parts import DeviceParts
+from pagednb.runner.step_buffer import StepBuffer
+from pagednb.runner.step_shape import StepShape
+from pagednb.sampling.logprobs import LogprobTensors
+from pagednb.sampling.sampler import SamplingInputs
+from pagednb.scheduler.output import EMPTY_ROWS, SchedulerOutput
+
+
+class StepTokens(NamedTuple):
+    """What a step sampled, still on the device.
+
+    Attributes:
+        token_ids: int64 ``[n, num_steps]``, valid on the current stream until the next step is launched.
+        where: int64 ``[num_sampled]``, the rows of ``token_ids`` that count; None when all do.
+        logprobs: of the rows that asked.
+    """
+
+    token_ids: torch.Tensor
+    where: np.ndarray | None = None
+    logprobs: LogprobTensors | None = None
+
+
+def run_eagerly(parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> StepTokens:
+    """Run ``plan``, whose diff is applied and whose sizes are ``shape``, kernel by kernel."""
+    num_sampled = len(plan.sampled_rows)
+    buffer = StepBuffer(
+        shape,
+        scratch_row=parts.state.scratch_row,
+        device=parts.state.device,
+        num_sampled=num_sampled if num_sampled < shape.num_seqs else None,
+    )
+    buffer.fill(plan)
+    token_ids = torch.empty((num_sampled, shape.num_steps), dtype=torch.int64, device=parts.state.device)
+    logprobs = None
+    for step in range(shape.num_steps):
+        inputs, hidden = _forward(parts, buffer, shape)
+        sampled = token_ids[:, step]
+        if num_sampled:
+            sampling = _sampling_inputs(inputs, plan.sampled_rows)
+            sampled, logprobs = parts.sampler.sample(hidden, parts.model.compute_logits, sampling)
+        parts.state.advance(inputs, sampled, out=token_ids[:, step])
+    assert logprobs is None or shape.num_steps == 1, "logprobs are read after every step"
+    return StepTokens(token_ids, logprobs=logprobs)
+
+
+def run_plain(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> torch.Tensor:
+    """Run the plain rows that ``buffer`` holds, padding included; return all tokens, ``[num_seqs, num_steps]``.
+
+    Looks at nothing on the host, so it can be captured. A chunk that does not end its prompt samples like the others:
+    nobody reads that token, and the prompt's last chunk replaces it.
+    """
+    token_ids = torch.empty((shape.num_seqs, shape.num_steps), dtype=torch.int64, device=parts.state.device)
+    for step in range(shape.num_steps):
+        inputs, hidden = _forward(parts, buffer, shape)
+        sampled = parts.sampler.sample_plain(
+            hidden, parts.model.compute_logits, _sampling_inputs(inputs, EMPTY_ROWS), has_filters=shape.has_filters
+        )
+        parts.state.advance(inputs, sampled, out=token_ids[:, step])
+    return token_ids
+
+
+def _forward(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> tuple[StepInputs, torch.Tensor]:
+    """Return one pass's inputs and its hidden states ``[num_sampled, hidden]``."""
+    inputs = parts.state.step_inputs(
+        buffer.rows, max_seq_len=shape.context, chunks=buffer.chunks, sampled_seqs=buffer.sampled_seqs
+    )
+    batch = ForwardBatch(
+        input_ids=inputs.input_ids,
+        positions=inputs.positions,
+        slot_mapping=inputs.slot_mapping,
+        query_start_loc=inputs.query_start_loc,
+        seq_lens=inputs.seq_lens,
+        block_tables=inputs.block_tables,
+        sample_indices=inputs.sample_indices,
+        num_decodes=shape.num_decodes,
+        max_query_len=shape.max_query_len,
+        max_seq_len=shape.context,
+    )
+    return inputs, parts.model.forward(batch, parts.kv_store)
+
+
+def _sampling_inputs(inputs: StepInputs, host_rows: np.ndarray) -> SamplingInputs:
+    return SamplingInputs(
+        rows=host_rows,
+        temperature=inputs.temperature,
+        top_k=inputs.top_k,
+        top_p=inputs.top_p,
+        min_p=inputs.min_p,
+        seeds=inputs.seeds,
+        positions=inputs.sampled_positions,
+    )

@@ -1,0 +1,80 @@
+"""Which rows a step runs, and the tokens of its prompts, at a fixed place on the device.
+
+A graph keeps the buffer it was captured with; an eager step makes one for itself. One transfer fills it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pagednb.kernels.row_state import Chunks
+from pagednb.runner.step_shape import StepShape
+from pagednb.scheduler.output import SchedulerOutput
+
+
+class StepBuffer:
+    """Inputs of a step of one shape; plans that are smaller are padded.
+
+    Attributes:
+        rows: int64 ``[num_seqs]``, decodes, then prefill chunks; each padded with the scratch row.
+        chunks: the prefill chunks; None without any. Padding chunks are empty, padding tokens belong to no chunk.
+        sampled_seqs: int64 ``[num_sampled]``, indices into ``rows``; None when every sequence is sampled.
+    """
+
+    def __init__(
+        self, shape: StepShape, *, scratch_row: int, device: torch.device, num_sampled: int | None = None
+    ) -> None:
+        self._shape = shape
+        self._scratch_row = scratch_row
+        num_starts = _words(shape.num_seqs + 1) if shape.num_prefills else 0
+        sections = [shape.num_seqs, num_starts, _words(shape.num_prefill_tokens), num_sampled or 0]
+        self._bounds = np.cumsum(sections)[:-1].tolist()
+        self._packed = torch.empty(sum(sections), dtype=torch.int64, device=device)
+        rows, starts, token_ids, sampled_seqs = self._packed.tensor_split(self._bounds)
+        self.rows = rows
+        self.sampled_seqs = None if num_sampled is None else sampled_seqs
+        self.chunks: Chunks | None = None
+        if shape.num_prefills:
+            self.chunks = Chunks(
+                num_decodes=shape.num_decodes,
+                query_start_loc=starts.view(torch.int32)[: shape.num_seqs + 1],
+                token_ids=token_ids.view(torch.int32)[: shape.num_prefill_tokens],
+            )
+
+    def fill(self, plan: SchedulerOutput) -> None:
+        """Send what ``plan`` runs; a step launched before still reads what it was given."""
+        staging = torch.empty(self._packed.shape, dtype=torch.int64, pin_memory=self._packed.is_cuda)
+        rows, starts, token_ids, sampled_seqs = np.split(staging.numpy(), self._bounds)
+        first_chunk = self._shape.num_decodes
+        rows[:] = self._scratch_row
+        rows[: len(plan.decode_rows)] = plan.decode_rows
+        if self._shape.num_prefills:
+            rows[first_chunk : first_chunk + len(plan.prefills)] = [chunk.row for chunk in plan.prefills]
+            self._fill_chunks(plan, starts.view(np.int32), token_ids.view(np.int32))
+        if self.sampled_seqs is not None:
+            sampled_seqs[:] = sampled_positions(plan, first_chunk=first_chunk)
+        self._packed.copy_(staging, non_blocking=True)
+
+    def _fill_chunks(self, plan: SchedulerOutput, starts: np.ndarray, token_ids: np.ndarray) -> None:
+        first_chunk = self._shape.num_decodes
+        starts[: first_chunk + 1] = np.arange(first_chunk + 1)
+        start = 0
+        for index, chunk in enumerate(plan.prefills, start=first_chunk + 1):
+            end = start + len(chunk.token_ids)
+            token_ids[start:end] = chunk.token_ids
+            starts[index] = first_chunk + end
+            start = end
+        starts[first_chunk + 1 + len(plan.prefills) :] = first_chunk + start
+        token_ids[start:] = 0
+
+
+def sampled_positions(plan: SchedulerOutput, *, first_chunk: int) -> np.ndarray:
+    """Return int64 ``[num_sampled]``: where the sampled sequences stand when chunks begin at ``first_chunk``."""
+    chunks = [first_chunk + index for index, chunk in enumerate(plan.prefills) if chunk.samples]
+    return np.concatenate([np.arange(len(plan.decode_rows)), np.array(chunks, dtype=np.int64)])
+
+
+def _words(num_int32: int) -> int:
+    """Return how many int64 hold ``num_int32`` int32."""
+    return -(-num_int32 // 2)

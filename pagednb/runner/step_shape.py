@@ -1,0 +1,143 @@
+"""The sizes of a step that the host knows: those of a plan, or the larger ones of a graph that can run it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pagednb.scheduler.output import SchedulerOutput
+
+
+class StepShape(NamedTuple):
+    """What may not change between two runs of the same graph.
+
+    Attributes:
+        num_decodes: sequences that decode.
+        context: no sequence is longer when the step has run.
+        has_filters: whether top-k, top-p and min-p are looked at.
+        num_steps: decode steps in a row; 1 with prefills.
+        num_prefills, num_prefill_tokens: prefill chunks and their tokens.
+        max_query_len: upper bound of a chunk's tokens.
+    """
+
+    num_decodes: int
+    context: int
+    has_filters: bool = False
+    num_steps: int = 1
+    num_prefills: int = 0
+    num_prefill_tokens: int = 0
+    max_query_len: int = 0
+
+    @classmethod
+    def of(cls, plan: SchedulerOutput, *, has_filters: bool) -> StepShape:
+        """Return the sizes of ``plan``."""
+        query_lens = [len(chunk.token_ids) for chunk in plan.prefills]
+        return cls(
+            num_decodes=len(plan.decode_rows),
+            context=plan.max_seq_len,
+            has_filters=has_filters,
+            num_steps=plan.num_decode_steps,
+            num_prefills=len(query_lens),
+            num_prefill_tokens=sum(query_lens),
+            max_query_len=max(query_lens, default=0),
+        )
+
+    @property
+    def num_seqs(self) -> int:
+        """Sequences in a pass."""
+        return self.num_decodes + self.num_prefills
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in a pass."""
+        return self.num_decodes + self.num_prefill_tokens
+
+    def covers(self, other: StepShape) -> bool:
+        """Whether a graph of this shape can run what ``other`` stands for."""
+        same_kind = self[2:4] == other[2:4] and bool(self.num_prefills) == bool(other.num_prefills)
+        return same_kind and all(ours >= theirs for ours, theirs in zip(self, other, strict=True))
+
+
+_BATCH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+# graphs of several steps take long to capture: few sizes, and none where a step alone keeps the device busy
+_MULTI_STEP_BATCH_SIZES = (1, 4, 16, 64)
+_MULTI_STEPS = (2, 4, 8)
+# with prefills the shapes multiply: coarse sizes
+_MIXED_DECODES = (0, 8, 64, 256, 512, 1024)
+_PREFILLS = (1, 8, 64)
+_PREFILL_TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048)
+_USUAL_PREFILL_TOKENS = 512
+_MIN_CONTEXT = 1024
+
+
+class GraphShapes:
+    """The shapes that graphs are captured in."""
+
+    def __init__(self, *, max_num_seqs: int, max_model_len: int, max_mixed_tokens: int) -> None:
+        """``max_mixed_tokens``: with more tokens a step with prefills keeps the device busy longer than its launch."""
+        self.batch_sizes = _up_to(_BATCH_SIZES, max_num_seqs)
+        self._multi_step_batch_sizes = tuple(size for size in _MULTI_STEP_BATCH_SIZES if size <= max_num_seqs)
+        self._mixed_decodes = _up_to(_MIXED_DECODES, max_num_seqs)
+        self._max_model_len = max_model_len
+        self._max_mixed_tokens = max_mixed_tokens
+
+    def fit(self, exact: StepShape) -> StepShape | None:
+        """Return the smallest shape that holds ``exact``; None when it is left to the eager path."""
+        context = self._context(exact.context)
+        if exact.num_prefills:
+            return self._mixed(exact, context)
+        if exact.num_steps > 1 and exact.num_steps not in _MULTI_STEPS:
+            return None
+        sizes = self.batch_sizes if exact.num_steps == 1 else self._multi_step_batch_sizes
+        size = _at_least(exact.num_decodes, sizes)
+        return None if size is None else exact._replace(num_decodes=size, context=context)
+
+    def usual(self) -> list[StepShape]:
+        """Return the shapes worth a graph from the start: plain rows, short contexts, prompts that come alone."""
+        context = self._context(1)
+        decodes = [StepShape(size, context) for size in reversed(self.batch_sizes)]
+        prompts = [
+            StepShape(0, context, num_prefills=1, num_prefill_tokens=tokens, max_query_len=tokens)
+            for tokens in _PREFILL_TOKENS
+            if tokens <= min(_USUAL_PREFILL_TOKENS, self._max_mixed_tokens, context)
+        ]
+        several = [
+            StepShape(size, context, num_steps=steps) for size in self._multi_step_batch_sizes for steps in _MULTI_STEPS
+        ]
+        return [*decodes, *prompts, *several]
+
+    @staticmethod
+    def max_tokens(max_num_seqs: int) -> int:
+        """Return the tokens of the largest shape."""
+        return max_num_seqs + _PREFILL_TOKENS[-1]
+
+    @staticmethod
+    def max_seqs(max_num_seqs: int) -> int:
+        """Return the sequences of the largest shape."""
+        return max_num_seqs + _PREFILLS[-1]
+
+    def _mixed(self, exact: StepShape, context: int) -> StepShape | None:
+        num_decodes = _at_least(exact.num_decodes, self._mixed_decodes)
+        num_prefills = _at_least(exact.num_prefills, _PREFILLS)
+        num_prefill_tokens = _at_least(exact.num_prefill_tokens, _PREFILL_TOKENS)
+        if exact.num_tokens > self._max_mixed_tokens or None in (num_decodes, num_prefills, num_prefill_tokens):
+            return None
+        assert num_decodes is not None and num_prefills is not None and num_prefill_tokens is not None
+        return exact._replace(
+            num_decodes=num_decodes,
+            context=context,
+            num_prefills=num_prefills,
+            num_prefill_tokens=num_prefill_tokens,
+            max_query_len=num_prefill_tokens,
+        )
+
+    def _context(self, max_seq_len: int) -> int:
+        # powers of two keep the attention kernel's split size, and so its sums, as in the eager step
+        return min(max(_MIN_CONTEXT, 1 << (max_seq_len - 1).bit_length()), self._max_model_len)
+
+
+def _up_to(sizes: tuple[int, ...], largest: int) -> tuple[int, ...]:
+    return (*(size for size in sizes if size < largest), largest)
+
+
+def _at_least(number: int, sizes: tuple[int, ...]) -> int | None:
+    return next((size for size in sizes if size >= number), None)
