@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 import triton.testing
+from prefill_cases import PrefillCase, prefill_cases
+from torch.nn.attention.bias import causal_lower_right
 
 from pagednb.kernels.kernel_set import torch_kernels, triton_kernels
 
@@ -102,13 +104,16 @@ def rope_row(kernels: object, model: Model, tokens: int) -> Row:
     )
 
 
-def paged(model: Model, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Random caches, shuffled block tables and lengths."""
+def paged(
+    model: Model, lengths: list[int], num_shared: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Random caches, shuffled block tables and lengths; the first ``num_shared`` keys lie in the first row's blocks."""
     counts = [-(-n // BLOCK_SIZE) for n in lengths]
     order = (torch.randperm(sum(counts)) + 1).int()
     tables = torch.zeros((len(lengths), max(counts)), dtype=torch.int32)
     for row, blocks in zip(tables, order.split(counts), strict=True):
         row[: len(blocks)] = blocks
+    tables[:, : num_shared // BLOCK_SIZE] = tables[0, : num_shared // BLOCK_SIZE]
     shape = (sum(counts) + 1, model.num_kv_heads, BLOCK_SIZE, model.head_dim)
     return rand(*shape), rand(*shape), tables.cuda(), torch.tensor(lengths, dtype=torch.int32, device="cuda")
 
@@ -132,34 +137,34 @@ def decode_rows(kernels: object) -> Iterator[Row]:
 
 
 def prefill_rows(kernels: object) -> Iterator[Row]:
-    mixes = {
-        "8 x 1024": [(1024, 1024)] * 8,
-        "1 x 8192": [(8192, 8192)],
-        "40 x 200 after 512": [(200, 712)] * 40,
-        "mixed 16..3000": [(n, n) for n in (3000, 2000, 1200, 900, 500, 300, 150, 80, 46, 16)],
-    }
     for model in MODELS:
-        for name, chunks in mixes.items():
-            query_lens, lengths = ([chunk[i] for chunk in chunks] for i in (0, 1))
-            k_cache, v_cache, tables, seq_lens = paged(model, lengths)
-            q = rand(sum(query_lens), model.num_q_heads, model.head_dim)
-            starts = torch.tensor([0, *query_lens], dtype=torch.int32, device="cuda").cumsum(0, dtype=torch.int32)
-            longest = max(query_lens)
-            pairs = sum(n * length - n * (n - 1) / 2 for n, length in chunks)
-            even = len(set(chunks)) == 1 and chunks[0][0] == chunks[0][1]
-            dense = [
-                rand(len(chunks), h, lengths[0], model.head_dim) for h in (model.num_q_heads, *[model.num_kv_heads] * 2)
-            ]
+        for name, case in prefill_cases().items():
+            k_cache, v_cache, tables, seq_lens = paged(model, case.seq_lens, case.num_shared)
+            q = rand(sum(case.query_lens), model.num_q_heads, model.head_dim)
+            starts = torch.tensor([0, *case.query_lens], device="cuda").cumsum(0, dtype=torch.int32)
+            arguments = (q, k_cache, v_cache, tables, starts, seq_lens)
+            longest = max(case.query_lens)
             yield Row(
                 "prefill",
                 f"{model.name} {name}",
-                lambda a=(q, k_cache, v_cache, tables, starts, seq_lens), n=longest: kernels.paged_prefill_attention(
-                    *a, scale=0.09, max_query_len=n
-                ),
-                (lambda d=dense: F.scaled_dot_product_attention(*d, is_causal=True, enable_gqa=True)) if even else None,
-                4 * pairs * model.num_q_heads * model.head_dim,
+                lambda a=arguments, n=longest: kernels.paged_prefill_attention(*a, scale=0.09, max_query_len=n),
+                dense_prefill(model, case),
+                4 * case.num_pairs * model.num_q_heads * model.head_dim,
                 is_compute=True,
             )
+
+
+def dense_prefill(model: Model, case: PrefillCase) -> Callable[[], torch.Tensor] | None:
+    """Return torch's attention of a dense batch of the same chunks, where they are all alike."""
+    if not case.is_even:
+        return None
+    query_len, seq_len = case.chunks[0]
+    q = rand(len(case.chunks), model.num_q_heads, query_len, model.head_dim)
+    k, v = (rand(len(case.chunks), model.num_kv_heads, seq_len, model.head_dim) for _ in range(2))
+    if query_len == seq_len:
+        return lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    mask = causal_lower_right(query_len, seq_len)
+    return lambda: F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
 
 
 def sampler_rows(kernels: object) -> Iterator[Row]:
