@@ -6,7 +6,6 @@ built, not with the package.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -67,11 +66,7 @@ class ModelEngineBuilder:
         """See ``build_runner``."""
         from pagednb.runner.factory import build_runner
 
-        runner = build_runner(self._config, resolved, progress=progress)
-        with contextlib.ExitStack() as undo:
-            undo.callback(runner.shutdown)
-            runner.warm_up()
-            undo.pop_all()
+        runner = build_runner(self._config, resolved, progress=progress, warms_up=True)
         scheduler = Scheduler(runner.scheduler_config, runner.geometry)
         # on a CPU a step is over when execute returns: there is nothing to run ahead of
         launch_ahead: Literal[0, 1] = 1 if resolved.device.startswith("cuda") else 0

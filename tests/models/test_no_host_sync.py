@@ -6,6 +6,8 @@ depends on data raises.
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from support.tiny_models import ARCHITECTURES, VOCAB_SIZE, tiny_config
@@ -25,20 +27,23 @@ META = torch.device("meta")
 
 
 def shape_kernels() -> KernelSet:
-    """Ops that give tensors of the right shape."""
+    """Ops of the decoder that give tensors of the right shape; the others fail."""
+
+    def unused(*tensors, **settings):
+        pytest.fail("not an op of the decoder")
 
     def rope_and_cache(qkv, positions, slot_mapping, k_cache, v_cache, *, num_q_heads, **settings):
         return qkv.new_empty(qkv.shape[0], num_q_heads, k_cache.shape[3])
 
-    return KernelSet(
-        rms_norm=lambda x, weight, eps: torch.empty_like(x),
-        add_rms_norm=lambda x, residual, weight, eps: (torch.empty_like(x), residual),
-        silu_and_mul=lambda x: x.new_empty(x.shape[0], x.shape[1] // 2),
-        rope_and_cache=rope_and_cache,
-        paged_prefill_attention=lambda q, *cache, **settings: torch.empty_like(q),
-        paged_decode_attention=lambda q, *cache, **settings: torch.empty_like(q),
-        sample_tokens=lambda *tensors, **settings: pytest.fail("the decoder does not sample"),
-    )
+    ops = {
+        "rms_norm": lambda x, weight, eps: torch.empty_like(x),
+        "add_rms_norm": lambda x, residual, weight, eps: (torch.empty_like(x), residual),
+        "silu_and_mul": lambda x: x.new_empty(x.shape[0], x.shape[1] // 2),
+        "rope_and_cache": rope_and_cache,
+        "paged_prefill_attention": lambda q, *cache, **settings: torch.empty_like(q),
+        "paged_decode_attention": lambda q, *cache, **settings: torch.empty_like(q),
+    }
+    return KernelSet(**{field.name: ops.get(field.name, unused) for field in dataclasses.fields(KernelSet)})
 
 
 def meta_batch(*, num_decodes: int, chunk: int, num_sampled: int) -> ForwardBatch:
