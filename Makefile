@@ -1,4 +1,5 @@
 # Two commands for everyone: `make demo` and `make test`. Each sets up .venv from constraints.txt by itself.
+BENCH_ARGS ?= llama-3.1-8b
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,8 +28,8 @@ lint: $(READY)  ## Check style and types.
 lab: $(LAB_READY)  ## Open JupyterLab in notebooks/ (options through LAB_ARGS; root in a container: LAB_ARGS=--allow-root).
 	$(BIN)/jupyter lab --notebook-dir notebooks $(LAB_ARGS)
 
-bench:  ## Time the engine's workloads on this machine's GPU (see tests/perf/RESULTS.md).
-	python3 tests/perf/bench_engine.py
+bench:  ## Time the engine on this machine, in the current Python environment (other models through BENCH_ARGS).
+	python3 -m pagednb bench $(BENCH_ARGS)
 
 clean:  ## Remove the environment and everything generated.
 	rm -rf $(VENV) .cache build *.egg-info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from pagednb.benchmark.figures import Figures, latencies, percentile
 from pagednb.benchmark.measured_engine import MeasuredEngine
@@ -19,6 +20,13 @@ from pagednb.scheduler.stats import SchedulerStats
 NUM_SINGLE_TURNS = 4
 
 
+class TimedOutputs(NamedTuple):
+    """Outputs in the order of their requests, and what they took in all."""
+
+    seconds: float
+    outputs: list[RequestOutput]
+
+
 def run_batch(engine: MeasuredEngine, requests: Sequence[TimedRequest]) -> Figures:
     """Run all requests at once, from an empty prefix cache.
 
@@ -28,9 +36,7 @@ def run_batch(engine: MeasuredEngine, requests: Sequence[TimedRequest]) -> Figur
     engine.llm_engine.reset_prefix_cache()
     before = engine.llm_engine.status().scheduler
     with engine.recorder.record() as log:
-        start_s = time.perf_counter()
-        outputs = generate_exactly(engine.llm_engine, requests)
-        seconds = time.perf_counter() - start_s
+        seconds, outputs = generate_timed(engine.llm_engine, requests)
     after = engine.llm_engine.status().scheduler
     times = latencies(outputs, log.first_token_s)
     return Figures(
@@ -63,10 +69,10 @@ def run_single(engine: MeasuredEngine, seed: int) -> Figures:
     for _ in range(NUM_SINGLE_TURNS):
         # no turn finds another's prompt in the prefix cache
         engine.llm_engine.reset_prefix_cache()
-        ttft_s.append(_time_one(engine, TimedRequest(prompt, 1)))
+        ttft_s.append(generate_timed(engine.llm_engine, [TimedRequest(prompt, 1)]).seconds)
         engine.llm_engine.reset_prefix_cache()
         with engine.recorder.record() as log:
-            long_s = _time_one(engine, TimedRequest(prompt, SINGLE_NUM_NEW))
+            long_s = generate_timed(engine.llm_engine, [TimedRequest(prompt, SINGLE_NUM_NEW)]).seconds
         tpot_s.append((long_s - ttft_s[-1]) / (SINGLE_NUM_NEW - 1))
         logs.append(log)
     return Figures(
@@ -79,23 +85,25 @@ def run_single(engine: MeasuredEngine, seed: int) -> Figures:
     )
 
 
-def generate_exactly(
+def generate_timed(
     engine: LLMEngine,
     requests: Sequence[TimedRequest],
     *,
     progress: Callable[[list[RequestOutput]], None] | None = None,
-) -> list[RequestOutput]:
-    """Return the outputs in order.
+) -> TimedOutputs:
+    """Run all requests at once; the clock runs from the first submission to the last output.
 
     Raises:
         BenchmarkError: a request returned another number of tokens than it was asked for.
     """
     prompts = [{"prompt_token_ids": request.prompt_token_ids} for request in requests]
     params = [sampling_params(request.num_new_tokens) for request in requests]
+    start_s = time.perf_counter()
     outputs = engine.generate(prompts, params, progress=progress)
+    seconds = time.perf_counter() - start_s
     for output, request in zip(outputs, requests, strict=True):
         check_num_tokens(output, request.num_new_tokens)
-    return outputs
+    return TimedOutputs(seconds, outputs)
 
 
 def check_num_tokens(output: RequestOutput, num_expected: int) -> None:
@@ -112,12 +120,6 @@ def check_num_tokens(output: RequestOutput, num_expected: int) -> None:
 def sampling_params(num_new_tokens: int) -> SamplingParams:
     """Return the parameters of every benchmark request: temperature 1, a fixed number of tokens, no text."""
     return SamplingParams(temperature=1.0, max_tokens=num_new_tokens, ignore_eos=True, detokenize=False)
-
-
-def _time_one(engine: MeasuredEngine, request: TimedRequest) -> float:
-    start_s = time.perf_counter()
-    generate_exactly(engine.llm_engine, [request])
-    return time.perf_counter() - start_s
 
 
 def _host_ms_per_step(engine: MeasuredEngine, logs: Sequence[StepLog]) -> float | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pagednb import envs
-from pagednb.benchmark.batch_run import generate_exactly
+from pagednb.benchmark.batch_run import generate_timed
 from pagednb.benchmark.figures import Figures
 from pagednb.benchmark.measured_engine import MeasuredEngine
 from pagednb.benchmark.options import EMBEDDED, BenchmarkOptions, Choice, choose_workloads
@@ -34,11 +34,13 @@ _NUM_WARM_UP = 64
 _WARM_UP_TOKENS = (64, 8)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Loaded:
-    """What is known once the model has given its first token; see ``Report`` for the times."""
+    """What ``Report`` says of the engine, known once the model has given its first token."""
 
     dtype: str
+    max_num_seqs: int
+    num_kv_tokens: int
     load_s: float
     ready_s: float | None
     environment: Environment
@@ -78,13 +80,10 @@ class Benchmark:
         loaded, options = self._loaded, self._options
         return Report(
             model=f"{options.model} (random weights)" if options.model in SHAPES else options.model,
-            dtype=loaded.dtype,
-            environment=loaded.environment,
+            **vars(loaded),
             options=options.engine,
             seeds=options.seeds,
             num_rows=options.num_rows,
-            load_s=loaded.load_s,
-            ready_s=loaded.ready_s,
             is_complete=self._is_complete,
             notes=self._choice.notes,
             workloads=[WorkloadResult(name=name, runs=runs) for name, runs in self._results.items()],
@@ -96,10 +95,17 @@ class Benchmark:
             engine = MeasuredEngine(config, ModelEngineBuilder(config), check=self._choose, progress=progress)
         load_s = time.perf_counter() - start_s
         prompt = make_workload("single", 0, vocab_size=engine.vocab_size)[0].prompt_token_ids
-        generate_exactly(engine.llm_engine, [TimedRequest(prompt, 1)])
+        generate_timed(engine.llm_engine, [TimedRequest(prompt, 1)])
         ready_s = process_age_s()
         resolved = engine.llm_engine.resolved
-        self._loaded = _Loaded(resolved.dtype, load_s, ready_s, Environment.of(resolved.device))
+        self._loaded = _Loaded(
+            dtype=resolved.dtype,
+            max_num_seqs=engine.llm_engine.max_num_seqs,
+            num_kv_tokens=engine.llm_engine.geometry.num_usable_tokens,
+            load_s=load_s,
+            ready_s=ready_s,
+            environment=Environment.of(resolved.device),
+        )
         self._note(f"loaded {self._options.model} in {load_s:.2f} s")
         return engine
 
@@ -111,7 +117,7 @@ class Benchmark:
     def _warm_up(self, engine: MeasuredEngine) -> None:
         length, num_new = _WARM_UP_TOKENS
         requests = make_workload("chatlike", 0, vocab_size=engine.vocab_size)[: self._options.num_rows][:_NUM_WARM_UP]
-        generate_exactly(
+        generate_timed(
             engine.llm_engine, [TimedRequest(request.prompt_token_ids[:length], num_new) for request in requests]
         )
 

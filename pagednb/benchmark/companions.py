@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from pagednb.benchmark.batch_run import generate_exactly
+from pagednb.benchmark.batch_run import generate_timed
 from pagednb.benchmark.workloads import TimedRequest
 from pagednb.engine.llm_engine import LLMEngine
 from pagednb.errors import RequestCancelledError
@@ -50,13 +49,11 @@ class BatchBeside:
         self._thread.join()
 
     def _run(self) -> None:
-        start_s = time.perf_counter()
         try:
-            generate_exactly(self._engine, self._requests, progress=self._give_up_if_cancelled)
+            timed = generate_timed(self._engine, self._requests, progress=self._give_up_if_cancelled)
+            self._outcome = timed.seconds
         except BaseException as error:  # noqa: BLE001  (thread boundary: ``seconds`` raises it)
             self._outcome = error
-        else:
-            self._outcome = time.perf_counter() - start_s
 
     def _give_up_if_cancelled(self, finished: list[RequestOutput]) -> None:
         if self._is_cancelled:

@@ -71,6 +71,7 @@ class Report:
     Attributes:
         options: the engine's options that were given.
         num_rows: requests that workloads were cut to, None for all.
+        max_num_seqs, num_kv_tokens: sequences that run at once at most, and tokens that the KV cache holds.
         load_s: what loading the engine took; ``ready_s``: age of the process when the first token was there, None
             where the system does not tell.
         is_complete: False when it was interrupted or failed.
@@ -83,6 +84,8 @@ class Report:
     options: Mapping[str, Any]
     seeds: Sequence[int]
     num_rows: int | None
+    max_num_seqs: int
+    num_kv_tokens: int
     load_s: float
     ready_s: float | None
     is_complete: bool
@@ -113,6 +116,7 @@ class Report:
         yield f"{self.model}, {self.dtype}, on {where.device}; torch {where.torch}{triton}, pagednb {where.pagednb}"
         ready = "" if self.ready_s is None else f"; first token {self.ready_s:.2f} s after the process began"
         yield f"Loaded in {self.load_s:.2f} s{ready}."
+        yield f"Room for {self.max_num_seqs:,} sequences at once and {self.num_kv_tokens:,} tokens in the KV cache."
         if self.options:
             yield "Options: " + ", ".join(f"{name}={value}" for name, value in self.options.items())
         yield from _METHOD

@@ -8,7 +8,7 @@ import time
 import pytest
 from support.measured_rig import VOCAB_SIZE, measured_rig
 
-from pagednb.benchmark.batch_run import NUM_SINGLE_TURNS, check_num_tokens, generate_exactly, run_batch, run_single
+from pagednb.benchmark.batch_run import NUM_SINGLE_TURNS, check_num_tokens, generate_timed, run_batch, run_single
 from pagednb.benchmark.workloads import SINGLE_NUM_NEW, TimedRequest
 from pagednb.errors import BenchmarkError
 
@@ -80,7 +80,7 @@ def test_single_is_one_request_after_another() -> None:
 def test_a_missing_token_is_an_error() -> None:
     engine, _ = measured_rig()
     with engine:
-        (output,) = generate_exactly(engine.llm_engine, requests_with(0, 5, 3, count=1))
+        (output,) = generate_timed(engine.llm_engine, requests_with(0, 5, 3, count=1)).outputs
     check_num_tokens(output, 3)
     (completion,) = output.outputs
     short = dataclasses.replace(output, outputs=(dataclasses.replace(completion, token_ids=completion.token_ids[:2]),))

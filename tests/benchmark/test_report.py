@@ -31,6 +31,8 @@ def make_report(**changes: object) -> Report:
         "options": {"max_num_seqs": 64},
         "seeds": (1, 2),
         "num_rows": None,
+        "max_num_seqs": 64,
+        "num_kv_tokens": 99_984,
         "load_s": 1.234,
         "ready_s": 2.5,
         "is_complete": True,
@@ -44,6 +46,7 @@ def test_the_table_lines_up() -> None:
     head, _, table = str(make_report()).partition("\n\n")
     assert "a model, bfloat16, on a card; torch 2.11, pagednb 0.1" in head
     assert "Loaded in 1.23 s; first token 2.50 s after the process began." in head
+    assert "64 sequences at once and 99,984 tokens" in head
     assert "max_num_seqs=64" in head and "A note." in head and "Not complete" not in head
     lines = [line.split("  ") for line in table.splitlines()]
     cells = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines}

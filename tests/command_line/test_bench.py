@@ -48,6 +48,7 @@ def test_a_batch_from_table_to_json(tmp_path: pathlib.Path) -> None:
     assert json.loads(path.read_text()) == figures
     assert figures["command"] == "bench" and figures["model"] == "embedded" and figures["is_complete"]
     assert figures["options"] == {"device": "cpu", "max_num_seqs": 4}
+    assert figures["max_num_seqs"] == 4 and figures["num_kv_tokens"] > 776
     assert figures["torch"] and figures["pagednb"] and figures["device"].startswith("CPU")
     label = figures["workloads"]["label"]
     assert label["num_requests"] == 5 and label["seed"] in (3, 4)

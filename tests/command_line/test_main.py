@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pathlib
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -12,6 +14,8 @@ from pagednb.command_line.command import Command
 from pagednb.command_line.main import COMMANDS, main
 from pagednb.errors import ModelLoadError
 from pagednb.version import VERSION
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.mark.parametrize("words", [[], ["--help"]])
@@ -98,6 +102,11 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(main_module, "COMMANDS", {"broken": command})
     with pytest.raises(AssertionError):
         main(["broken"])
+
+
+def test_the_installed_command_is_this_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"pagednb": f"{main.__module__}:{main.__name__}"}
 
 
 def test_help_and_mistakes_load_no_torch() -> None:

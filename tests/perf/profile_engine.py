@@ -15,9 +15,10 @@ from collections import Counter
 
 import torch
 import workloads
-from bench_engine import run_batch
 
 import pagednb
+from pagednb.benchmark.batch_run import generate_timed
+from pagednb.benchmark.workloads import TimedRequest
 
 # first match wins; names of cuBLAS kernels differ by version and shape
 KINDS = (
@@ -39,7 +40,7 @@ def kind_of(name: str) -> str:
 def profile(llm: pagednb.LLM, requests: workloads.Workload) -> None:
     """Run ``requests`` and print the sums."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True) as profiler:
-        result = run_batch(llm, requests)
+        wall = generate_timed(llm.engine, requests).seconds
         torch.cuda.synchronize()
     assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
     spans, seconds, counts = [], Counter[str](), Counter[str]()
@@ -54,7 +55,6 @@ def profile(llm: pagednb.LLM, requests: workloads.Workload) -> None:
     for start, stop in sorted(spans):
         busy += max(0, stop - max(start, end))
         end = max(end, stop)
-    wall = result["seconds"]
     print(f"  wall {wall:.3f} s, GPU busy {busy / 1e9:.3f} s, idle {wall - busy / 1e9:.3f} s, {len(spans):,} kernels")
     for kind, total in seconds.most_common(16):
         share, each_us = 100 * total / wall, 1e6 * total / counts[kind]
@@ -70,9 +70,10 @@ def main() -> None:
     folder = workloads.model_folder(args.model, pathlib.Path(tempfile.mkdtemp()))
     llm = pagednb.LLM(model=str(folder), load_format="dummy", skip_tokenizer_init=True)
     for name in args.workloads:
-        run_batch(llm, [(ids[:64], 8) for ids, _ in workloads.make_workload("chatlike", 0)[:64]])
+        warm_up = [TimedRequest(ids[:64], 8) for ids, _ in workloads.make_workload("chatlike", 0)[:64]]
+        generate_timed(llm.engine, warm_up)
         start = time.perf_counter()
-        plain = run_batch(llm, workloads.make_workload(name, 1))["seconds"]
+        plain = generate_timed(llm.engine, workloads.make_workload(name, 1)).seconds
         print(f"{args.model} {name}: {plain:.3f} s without the profiler", flush=True)
         profile(llm, workloads.make_workload(name, 2))
         print(f"    (took {time.perf_counter() - start:.0f} s)", flush=True)
