@@ -116,12 +116,14 @@ def shared_prefix_attention(
 
     Args:
         q, k_cache, v_cache, block_tables, seq_lens, scale, max_seq_len, out: as there.
-        prefix_lens: int32 ``[num_seqs]``: 0 outside the group, and for its members the number of keys that they have
-            in common, the same for all and below each one's length. Any member's table may be read for these keys.
+        prefix_lens: int32 ``[num_seqs]``: how many keys a member of the group has in common with the others, the same
+            number for all; any member's table may be read for them. 0 outside the group; a sequence that is not longer
+            than this is no member either.
 
     Returns:
         ``[num_seqs, num_q_heads, head_dim]``.
     """
+    prefix_lens = prefix_lens.where(prefix_lens < seq_lens, 0)
     if prefix_lens.any():
         leader = block_tables[prefix_lens.argmax()]
         block_ends = torch.arange(1, len(leader) + 1, device=q.device) * k_cache.shape[2]

@@ -41,7 +41,7 @@ def shared_prefix_attention(
     out = output_like(q, out)
     if q.shape[0] == 0:
         return out
-    prefix = _attend_prefix(q, k_cache, v_cache, block_tables, prefix_lens, scale)
+    prefix = _attend_prefix(q, k_cache, v_cache, block_tables, seq_lens, prefix_lens, scale)
     suffix_attention(
         q,
         k_cache,
@@ -62,6 +62,7 @@ def _attend_prefix(
     k_cache: torch.Tensor,
     v_cache: torch.Tensor,
     block_tables: torch.Tensor,
+    seq_lens: torch.Tensor,
     prefix_lens: torch.Tensor,
     scale: float,
 ) -> PrefixPartials:
@@ -77,6 +78,7 @@ def _attend_prefix(
         k_cache,
         v_cache,
         block_tables,
+        seq_lens,
         prefix_lens,
         partials.results,
         partials.log_sums,
@@ -110,13 +112,14 @@ def _tile_launch(dtype: torch.dtype, block_d: int, group: int) -> dict[str, int]
 # slices of the batch reach these pointers at any alignment; a compiled variant for each would only cost time
 @triton.jit(
     do_not_specialize=["num_seqs"],
-    do_not_specialize_on_alignment=["block_tables_ptr", "prefix_lens_ptr"],
+    do_not_specialize_on_alignment=["block_tables_ptr", "seq_lens_ptr", "prefix_lens_ptr"],
 )
 def _prefix_kernel(
     q_ptr: tl.tensor,
     k_cache_ptr: tl.tensor,
     v_cache_ptr: tl.tensor,
     block_tables_ptr: tl.tensor,
+    seq_lens_ptr: tl.tensor,
     prefix_lens_ptr: tl.tensor,
     results_ptr: tl.tensor,
     log_sums_ptr: tl.tensor,
@@ -143,11 +146,12 @@ def _prefix_kernel(
     rows = tl.arange(0, BLOCK_M)
     seqs = first_seq + rows // GROUP
     in_tile = (rows < NUM_TILE_SEQS * GROUP) & (seqs < num_seqs)
-    is_member = tl.load(prefix_lens_ptr + seqs, mask=in_tile, other=0) > 0
-    member = tl.max(tl.where(is_member, seqs, -1), axis=0)  # whose table serves them all
+    prefix_lens = tl.load(prefix_lens_ptr + seqs, mask=in_tile, other=0)
+    is_member = (prefix_lens > 0) & (prefix_lens < tl.load(seq_lens_ptr + seqs, mask=in_tile, other=0))
+    member = tl.max(tl.where(is_member, seqs, -1), axis=0)  # its table serves them all
     if member < 0:
         return
-    prefix_len = tl.load(prefix_lens_ptr + member)
+    prefix_len = tl.max(tl.where(is_member, prefix_lens, 0), axis=0)
     part_size = prefix_part_size(prefix_len, NUM_PARTS, MIN_PART_SIZE)
     start = part * part_size
     end = tl.minimum(start + part_size, prefix_len)

@@ -154,7 +154,7 @@ def _suffix_kernel(
     split = tl.program_id(1)
     seq = tl.program_id(2).to(tl.int64)
     seq_len = tl.load(seq_lens_ptr + seq)
-    prefix_len = tl.load(prefix_lens_ptr + seq)
+    prefix_len = _member_prefix(tl.load(prefix_lens_ptr + seq), seq_len)
     start = prefix_len + split * SPLIT_SIZE
     end = tl.minimum(start + SPLIT_SIZE, seq_len)
     if end <= start:
@@ -196,6 +196,11 @@ def _suffix_kernel(
 
 
 @triton.jit
+def _member_prefix(prefix_len: tl.tensor, seq_len: tl.tensor) -> tl.tensor:
+    return tl.where(prefix_len < seq_len, prefix_len, 0)
+
+
+@triton.jit
 def _add_partial(
     acc: tl.tensor, row_max: tl.tensor, row_sum: tl.tensor, result: tl.tensor, log_sum: tl.tensor
 ) -> tuple[tl.tensor, ...]:
@@ -221,7 +226,8 @@ def _reduce_kernel(
 ) -> None:
     seq = tl.program_id(1).to(tl.int64)
     head = seq * tl.num_programs(0) + tl.program_id(0)
-    suffix_len = tl.load(seq_lens_ptr + seq) - tl.load(prefix_lens_ptr + seq)
+    seq_len = tl.load(seq_lens_ptr + seq)
+    suffix_len = seq_len - _member_prefix(tl.load(prefix_lens_ptr + seq), seq_len)
     if suffix_len <= SPLIT_SIZE:
         return
 

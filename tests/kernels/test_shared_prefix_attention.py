@@ -149,6 +149,26 @@ def test_padding_rows_read_the_scratch_block(kernels: KernelSet, device: torch.d
     assert not attend(q, cache, cache, tables, ones, torch.zeros_like(ones), scale=1.0, max_seq_len=48).any()
 
 
+def test_a_sequence_that_has_left_the_group_is_no_member(
+    kernels: KernelSet, references: KernelSet, device: torch.device
+) -> None:
+    """As a row that decodes no more: its table and length say nothing, its prefix length still does."""
+    shape = {"num_kv_heads": 1, "head_dim": 16, "block_size": 16}
+    for each, place in ((kernels, device), (references, torch.device("cpu"))):
+        kv = paged_kv([40, 50, 60], **shape, dtype=torch.float32, device=place)
+        prefix_lens = share_prefix(kv, (0, 1, 2), 32)
+        q = draw((3, 2, 16), torch.float32, place, seed=5)
+        run, caches = each.shared_prefix_attention, (kv.k_cache, kv.v_cache)
+        expected = run(q, *caches, kv.block_tables, kv.seq_lens, prefix_lens, scale=0.25, max_seq_len=60)
+        gone = kv.block_tables.clone()
+        gone[2] = 0
+        kv.k_cache[0], kv.v_cache[0] = 0.0, 0.0
+        seq_lens = kv.seq_lens.clone()
+        seq_lens[2] = 1
+        out = run(q, *caches, gone, seq_lens, prefix_lens, scale=0.25, max_seq_len=60)
+        torch.testing.assert_close(out[:2], expected[:2])
+
+
 def test_no_sequences_give_no_rows(kernels: KernelSet, references: KernelSet, device: torch.device) -> None:
     for each, place in ((kernels, device), (references, torch.device("cpu"))):
         none = torch.zeros(0, dtype=torch.int32, device=place)
