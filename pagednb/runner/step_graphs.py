@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 from collections.abc import Collection
 
+import numpy as np
 import torch
 
 from pagednb.runner.capture_policy import CapturePolicy
@@ -19,7 +20,7 @@ from pagednb.runner.device_parts import DeviceParts
 from pagednb.runner.step import StepTokens, run_plain
 from pagednb.runner.step_buffer import StepBuffer, sampled_positions
 from pagednb.runner.step_shape import GraphShapes, StepShape
-from pagednb.scheduler.output import SchedulerOutput
+from pagednb.scheduler.output import PrefillChunk, SchedulerOutput
 
 _INVALIDATED = "previous error during capture"  # CUDA's words when a call elsewhere broke the capture
 
@@ -63,13 +64,13 @@ class StepGraphs:
 
     def capture_usual(self) -> None:
         """Capture the shapes of nearly every step, before the engine is used and disturbs anybody."""
-        nothing = SchedulerOutput(step=0)
-        ready: set[tuple[int, int]] = set()
+        ready: set[StepShape] = set()
         for shape in self._shapes.usual():
-            buffer = self._filled_buffer(nothing, shape)
-            if (shape.num_decodes, shape.num_prefill_tokens) not in ready:  # several steps launch what one does
+            buffer = self._filled_buffer(self._idle_plan(shape), shape)
+            single = shape._replace(num_steps=1)
+            if single not in ready:  # several steps launch what one does
                 run_plain(self._parts, buffer, shape)
-                ready.add((shape.num_decodes, shape.num_prefill_tokens))
+                ready.add(single)
             self._capture(shape, buffer)
             if self.stopped_by is not None:
                 return
@@ -99,6 +100,14 @@ class StepGraphs:
         captured.graph.replay()
         self.num_replays += 1
         return _step_tokens(captured.token_ids, plan, shape)
+
+    def _idle_plan(self, shape: StepShape) -> SchedulerOutput:
+        """Return a plan that computes scratch only: no decode, and a chunk where there must be one."""
+        if not shape.num_prefills:
+            return SchedulerOutput(step=0)
+        token_ids = np.zeros(shape.num_prefill_tokens, dtype=np.int32)
+        chunk = PrefillChunk(row=self._parts.state.scratch_row, start=0, token_ids=token_ids, samples=True)
+        return SchedulerOutput(step=0, prefills=(chunk,))
 
     def _filled_buffer(self, plan: SchedulerOutput, shape: StepShape) -> StepBuffer:
         state = self._parts.state
