@@ -80,7 +80,8 @@ def num_weight_bytes(resolved: ResolvedModel) -> int:
 
 
 def _allocate(slots: Sequence[ParameterSlot], dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
-    return {slot.name: torch.empty(slot.shape, dtype=dtype, device=device) for slot in slots}
+    # zeros: the warm-up that runs before the weights are there computes numbers, not whatever memory held
+    return {slot.name: torch.zeros(slot.shape, dtype=dtype, device=device) for slot in slots}
 
 
 def _destination(copy: TensorCopy, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
