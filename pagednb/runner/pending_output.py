@@ -21,6 +21,11 @@ class PendingOutput:
             self._copied = torch.cuda.Event()
             self._copied.record()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether ``result`` would return at once."""
+        return self._copied is None or self._copied.query()
+
     def result(self) -> RunnerOutput:
         """Wait until the copies have arrived and return them. A fault of the device surfaces here."""
         if self._copied is not None:
