@@ -177,11 +177,12 @@ def test_out_and_padding(
         assert bool((batch[:2] == -7).all()) and bool((batch[stop:] == -7).all())
 
 
-def test_chunks_of_no_query_alone(kernels: KernelSet, device: torch.device) -> None:
+@pytest.mark.parametrize("num_seqs", [0, 2])
+def test_padding_alone(kernels: KernelSet, num_seqs: int, device: torch.device) -> None:
     kv = paged_kv([1, 1], num_kv_heads=1, head_dim=16, block_size=4, dtype=torch.float32, device=device)
     q = torch.full((3, 1, 16), torch.nan, device=device)
-    starts = torch.zeros(3, dtype=torch.int32, device=device)
-    arguments = (q, kv.k_cache, kv.v_cache, kv.block_tables, starts, kv.seq_lens)
+    starts = torch.zeros(num_seqs + 1, dtype=torch.int32, device=device)
+    arguments = (q, kv.k_cache, kv.v_cache, kv.block_tables[:num_seqs], starts, kv.seq_lens[:num_seqs])
     out = torch.full_like(q, -7)
     assert bool((kernels.paged_prefill_attention(*arguments, scale=1.0, max_query_len=9, out=out) == -7).all())
 
