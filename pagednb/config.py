@@ -22,7 +22,7 @@ MAX_NUM_SEQS = 2**16
 """Every row has state on host and device, used or not; no batch of this size pays."""
 
 _PATHS = ("model", "tokenizer", "download_dir")
-_SWITCHES = ("skip_tokenizer_init", "enable_prefix_caching", "enforce_eager")
+_SWITCHES = ("skip_tokenizer_init", "enable_prefix_caching", "enable_shared_prefix_attention", "enforce_eager")
 _COUNTS = ("max_model_len", "num_gpu_blocks_override", "max_num_seqs", "max_num_batched_tokens")
 
 # vLLM options known by name; the value is the default under which they change nothing
@@ -63,6 +63,7 @@ class EngineConfig:
         max_num_seqs: Sequences that run at once; None lets the device choose.
         max_num_batched_tokens: Tokens computed in one step at most; None lets the device choose.
         enable_prefix_caching: Compute what prompts have in common once.
+        enable_shared_prefix_attention: On a GPU, let many sequences that begin alike read that beginning at once.
         enforce_eager: Never use CUDA graphs.
         seed: Where requests without a seed get theirs from.
 
@@ -86,6 +87,7 @@ class EngineConfig:
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     enable_prefix_caching: bool = True
+    enable_shared_prefix_attention: bool = True
     enforce_eager: bool = False
     seed: int = 0
 

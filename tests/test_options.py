@@ -31,6 +31,7 @@ WRONG_ENGINE_VALUES: dict[str, list[Any]] = {
     "max_num_batched_tokens": [-1],
     "seed": [None, 1.5, 2**64, False],
     "enable_prefix_caching": ["no", None, 1],
+    "enable_shared_prefix_attention": [1],
     "enforce_eager": [None],
     "skip_tokenizer_init": ["false"],
 }

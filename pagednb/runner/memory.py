@@ -32,6 +32,7 @@ _GRAPH_WORKSPACE_BYTES = 64 * 2**20
 # split-KV decode leaves fp32 partial results: a split covers at least so many tokens, and there are at most so many
 _MIN_SPLIT_TOKENS = 256
 _MAX_DECODE_SPLITS = 64
+_SHARED_PREFIX_PARTS = 2  # as many more with a group of rows that share a prefix
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,8 @@ def activation_bound_bytes(spec: DecoderSpec, limits: SchedulerConfig, dtype: to
     hidden = 4 * spec.hidden_size  # residual, normed, a layer's output and the next one's
     per_token = (hidden + widest) * dtype.itemsize + 64  # 64: ids, positions, slots
     splits = min(_MAX_DECODE_SPLITS, -(-limits.max_model_len // _MIN_SPLIT_TOKENS))
+    if limits.min_shared_prefix_tokens is not None:
+        splits += _SHARED_PREFIX_PARTS
     partials = limits.max_num_seqs * spec.num_q_heads * splits * (spec.head_dim + 1) * 4
     num_logits = min(limits.max_num_seqs * spec.vocab_size, LOGITS_CHUNK_BYTES // 4 + spec.vocab_size)
     logits = num_logits * (4 + 4 + dtype.itemsize)  # fp32, the sampler's copy, the product in the model's dtype

@@ -89,6 +89,7 @@ def _forward(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> tuple[
         num_decodes=shape.num_decodes,
         max_query_len=shape.max_query_len,
         max_seq_len=shape.context,
+        shared_prefix_lens=buffer.shared_prefix_lens,
     )
     return inputs, parts.model.forward(batch, parts.kv_store)
 

@@ -20,6 +20,7 @@ class StepBuffer:
         rows: int64 ``[num_seqs]``, decodes, then prefill chunks; each padded with the scratch row.
         chunks: the prefill chunks; None without any. Padding chunks are empty, padding tokens belong to no chunk.
         sampled_seqs: int64 ``[num_sampled]``, indices into ``rows``; None when every sequence is sampled.
+        shared_prefix_lens: int32 ``[num_seqs]``, 0 for chunks and padding; None when no group is looked for.
     """
 
     def __init__(
@@ -28,12 +29,14 @@ class StepBuffer:
         self._shape = shape
         self._scratch_row = scratch_row
         num_starts = _words(shape.num_seqs + 1) if shape.num_prefills else 0
-        sections = [shape.num_seqs, num_starts, _words(shape.num_prefill_tokens), num_sampled or 0]
+        num_lens = _words(shape.num_seqs) if shape.has_shared_prefix else 0
+        sections = [shape.num_seqs, num_starts, _words(shape.num_prefill_tokens), num_sampled or 0, num_lens]
         self._bounds = np.cumsum(sections)[:-1].tolist()
         self._packed = torch.empty(sum(sections), dtype=torch.int64, device=device)
-        rows, starts, token_ids, sampled_seqs = self._packed.tensor_split(self._bounds)
+        rows, starts, token_ids, sampled_seqs, prefix_lens = self._packed.tensor_split(self._bounds)
         self.rows = rows
         self.sampled_seqs = None if num_sampled is None else sampled_seqs
+        self.shared_prefix_lens = prefix_lens.view(torch.int32)[: shape.num_seqs] if shape.has_shared_prefix else None
         self.chunks: Chunks | None = None
         if shape.num_prefills:
             self.chunks = Chunks(
@@ -45,7 +48,7 @@ class StepBuffer:
     def fill(self, plan: SchedulerOutput) -> None:
         """Send what ``plan`` runs; a step launched before still reads what it was given."""
         staging = torch.empty(self._packed.shape, dtype=torch.int64, pin_memory=self._packed.is_cuda)
-        rows, starts, token_ids, sampled_seqs = np.split(staging.numpy(), self._bounds)
+        rows, starts, token_ids, sampled_seqs, prefix_lens = np.split(staging.numpy(), self._bounds)
         first_chunk = self._shape.num_decodes
         rows[:] = self._scratch_row
         rows[: len(plan.decode_rows)] = plan.decode_rows
@@ -54,6 +57,9 @@ class StepBuffer:
             self._fill_chunks(plan, starts.view(np.int32), token_ids.view(np.int32))
         if self.sampled_seqs is not None:
             sampled_seqs[:] = sampled_positions(plan, first_chunk=first_chunk)
+        prefix_lens[:] = 0
+        if self.shared_prefix_lens is not None and plan.shared_prefix_lens is not None:
+            prefix_lens.view(np.int32)[: len(plan.shared_prefix_lens)] = plan.shared_prefix_lens
         self._packed.copy_(staging, non_blocking=True)
 
     def _fill_chunks(self, plan: SchedulerOutput, starts: np.ndarray, token_ids: np.ndarray) -> None:

@@ -17,6 +17,7 @@ class StepShape(NamedTuple):
         num_steps: decode steps in a row; 1 with prefills.
         num_prefills, num_prefill_tokens: prefill chunks and their tokens.
         max_query_len: upper bound of a chunk's tokens.
+        has_shared_prefix: whether attention looks for a group of decodes that begin alike.
     """
 
     num_decodes: int
@@ -26,6 +27,7 @@ class StepShape(NamedTuple):
     num_prefills: int = 0
     num_prefill_tokens: int = 0
     max_query_len: int = 0
+    has_shared_prefix: bool = False
 
     @classmethod
     def of(cls, plan: SchedulerOutput, *, has_filters: bool) -> StepShape:
@@ -39,6 +41,7 @@ class StepShape(NamedTuple):
             num_prefills=len(query_lens),
             num_prefill_tokens=sum(query_lens),
             max_query_len=max(query_lens, default=0),
+            has_shared_prefix=plan.shared_prefix_lens is not None,
         )
 
     @property
@@ -54,7 +57,9 @@ class StepShape(NamedTuple):
     def covers(self, other: StepShape) -> bool:
         """Whether a graph of this shape can run what ``other`` stands for."""
         same_kind = self[2:4] == other[2:4] and bool(self.num_prefills) == bool(other.num_prefills)
-        return same_kind and all(ours >= theirs for ours, theirs in zip(self, other, strict=True))
+        # a group may go unnoticed: its rows then read the prefix one by one
+        sizes = zip(self, other._replace(has_shared_prefix=False), strict=True)
+        return same_kind and all(ours >= theirs for ours, theirs in sizes)
 
 
 _BATCH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -72,13 +77,19 @@ _MIN_CONTEXT = 1024
 class GraphShapes:
     """The shapes that graphs are captured in."""
 
-    def __init__(self, *, max_num_seqs: int, max_model_len: int, max_mixed_tokens: int) -> None:
-        """``max_mixed_tokens``: with more tokens a step with prefills keeps the device busy longer than its launch."""
+    def __init__(
+        self, *, max_num_seqs: int, max_model_len: int, max_mixed_tokens: int, with_shared_prefix: bool = False
+    ) -> None:
+        """``max_mixed_tokens``: with more tokens a step with prefills keeps the device busy longer than its launch.
+
+        ``with_shared_prefix``: whether plans may name a group.
+        """
         self.batch_sizes = _up_to(_BATCH_SIZES, max_num_seqs)
         self._multi_step_batch_sizes = tuple(size for size in _MULTI_STEP_BATCH_SIZES if size <= max_num_seqs)
         self._mixed_decodes = _up_to(_MIXED_DECODES, max_num_seqs)
         self._max_model_len = max_model_len
         self._max_mixed_tokens = max_mixed_tokens
+        self._with_shared_prefix = with_shared_prefix
 
     def fit(self, exact: StepShape) -> StepShape | None:
         """Return the smallest shape that holds ``exact``; None when it is left to the eager path."""
@@ -103,7 +114,9 @@ class GraphShapes:
         several = [
             StepShape(size, context, num_steps=steps) for size in self._multi_step_batch_sizes for steps in _MULTI_STEPS
         ]
-        return [*decodes, *prompts, *several]
+        # one is enough to compile what groups need
+        groups = [decodes[0]._replace(has_shared_prefix=True)] if self._with_shared_prefix else []
+        return [*decodes, *groups, *prompts, *several]
 
     @staticmethod
     def max_tokens(max_num_seqs: int) -> int:

@@ -9,8 +9,12 @@ import pytest
 from pagednb.runner.step_shape import GraphShapes, StepShape
 
 
-def shapes(max_num_seqs: int = 512, max_model_len: int = 131072, max_mixed_tokens: int = 3000) -> GraphShapes:
-    return GraphShapes(max_num_seqs=max_num_seqs, max_model_len=max_model_len, max_mixed_tokens=max_mixed_tokens)
+def shapes(
+    max_num_seqs: int = 512, max_model_len: int = 131072, max_mixed_tokens: int = 3000, **options: bool
+) -> GraphShapes:
+    return GraphShapes(
+        max_num_seqs=max_num_seqs, max_model_len=max_model_len, max_mixed_tokens=max_mixed_tokens, **options
+    )
 
 
 def mixed(num_decodes: int, query_lens: list[int], context: int = 100) -> StepShape:
@@ -103,6 +107,15 @@ def test_the_usual_shapes_are_shapes_that_steps_fit():
     assert {shape.num_prefill_tokens for shape in usual} == {0, 16, 32, 64, 128, 256, 512}
     small = shapes(max_num_seqs=1, max_model_len=100, max_mixed_tokens=40).usual()
     assert {shape.num_prefill_tokens for shape in small} == {0, 16, 32}
+
+
+def test_a_group_is_looked_for_where_the_plan_names_one():
+    made = shapes(with_shared_prefix=True)
+    group = StepShape(100, 600, has_shared_prefix=True)
+    assert made.fit(group) == StepShape(128, 1024, has_shared_prefix=True)
+    assert [shape.num_decodes for shape in made.usual() if shape.has_shared_prefix] == [512]
+    # either graph runs either step: without members it reads what each row has, and a group may go unnoticed
+    assert made.fit(group).covers(StepShape(100, 600)) and StepShape(128, 1024).covers(group)
 
 
 def test_what_a_graph_covers():

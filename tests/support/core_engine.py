@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -20,10 +21,19 @@ from pagednb.scheduler.scheduler import Scheduler
 class CoreEngine:
     """Runs requests to their end; the books are checked after every step."""
 
-    def __init__(self, folder: pathlib.Path, *, launch_ahead: int = 0, device: str = "cpu", **options: Any) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        *,
+        launch_ahead: int = 0,
+        device: str = "cpu",
+        min_shared_prefix_tokens: int | None = None,
+        **options: Any,
+    ) -> None:
         config = EngineConfig(model=folder, device=device, dtype="float32", **options)
         self.runner = build_runner(config, resolve_model(config))
-        self.scheduler = Scheduler(self.runner.scheduler_config, self.runner.geometry)
+        limits = dataclasses.replace(self.runner.scheduler_config, min_shared_prefix_tokens=min_shared_prefix_tokens)
+        self.scheduler = Scheduler(limits, self.runner.geometry)
         self.core = EngineCore(self.scheduler, self.runner, launch_ahead=launch_ahead)
         self._num_requests = 0
 
