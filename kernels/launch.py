@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import triton
 
@@ -41,6 +43,16 @@ def check_queries(q: torch.Tensor, k_cache: torch.Tensor, block_tables: torch.Te
     assert q.stride(2) == 1, f"heads must be contiguous, strides are {q.stride()}"
     assert q.dtype == k_cache.dtype, f"dtypes differ: {q.dtype} and {k_cache.dtype}"
     assert block_tables.stride(1) == 1, "rows of block tables must be contiguous"
+
+
+@functools.cache
+def overlap_options(device: torch.device) -> dict[str, bool]:
+    """Return the launch options of a kernel that starts before the kernel ahead of it ends, and waits for it itself.
+
+    They are empty where no GPU can do that (it takes Hopper or later): the kernel must not wait then.
+    """
+    is_able = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 9
+    return {"launch_pdl": True} if is_able else {}
 
 
 def dot_precision(dtype: torch.dtype) -> str:

@@ -1,9 +1,11 @@
-"""Decode attention: one query a sequence over its paged keys, split along the sequence.
+"""Decode attention: one query a sequence over its paged keys, summed in an order that no batch can change.
 
-The split *size* is fixed, so a sequence is summed in the same order whatever else is in the batch. Query heads that
-share a KV head form the rows of one tile: every key is read once a group. The grid depends on host-known bounds only;
-splits that lie past a sequence's end, or before its window, exit at once. A sequence with a single live split is
-finished by the first kernel; the others leave fp32 partial results, which the second kernel adds up.
+Keys are summed tile by tile within a split of fixed size, and split by split. A program takes a whole split, or, where
+whole splits would leave most of the GPU idle, a single tile; either way the sums are merged in the same order by the
+same arithmetic, so the result has the same bits. Query heads that share a KV head form the rows of one tile: every key
+is read once a group. The grid depends on host-known bounds only; programs whose part lies past a sequence's end, or
+before its window, exit at once. A sequence with a single live part is finished by the first kernel; the others leave
+fp32 partial sums, which the second kernel merges.
 """
 
 from __future__ import annotations
@@ -12,13 +14,20 @@ import torch
 import triton
 import triton.language as tl
 
-from pagednb.kernels.launch import check_cache, check_queries, dot_precision
-from pagednb.kernels.paged_tile import load_rows, slot_rows, softmax_step
+from pagednb.kernels.attention_parts import first_visible_key, merge_kernel, merge_scales
+from pagednb.kernels.launch import check_cache, check_queries, dot_precision, overlap_options
+from pagednb.kernels.output import output_like
+from pagednb.kernels.paged_tile import load_rows, slot_rows
 
-MIN_SPLIT_SIZE = 256
+MIN_SPLIT_SIZE = 1024
 MAX_SPLITS = 64
 """Beyond ``MAX_SPLITS * MIN_SPLIT_SIZE`` tokens splits grow instead of their number, which bounds the scratch."""
+FEW_PROGRAMS = 128
+"""About a GPU's multiprocessors. Up to so many programs with a split each, it is better that each takes a tile."""
+MAX_TILES = 64
+"""Longer sequences are never taken tile by tile: merging so many partial sums takes longer than it saves."""
 
+_MAX_UNROLL = 16
 _LOG2_E = 1.4426950408889634
 
 
@@ -32,54 +41,65 @@ def paged_decode_attention(
     scale: float,
     max_seq_len: int,
     sliding_window: int | None = None,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return attention of one query a sequence, ``[num_seqs, num_q_heads, head_dim]``. See reference_attention."""
     num_seqs, num_q_heads, head_dim = q.shape
     _, num_kv_heads, block_size, _ = k_cache.shape
     check_cache(k_cache, v_cache, head_dim)
     check_queries(q, k_cache, block_tables)
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    out = output_like(q, out)
     if num_seqs == 0:
         return out
-    split_size, num_splits = decode_splits(max_seq_len)
-    partials = torch.empty((num_seqs, num_q_heads, num_splits, head_dim), dtype=torch.float32, device=q.device)
-    log_sums = torch.empty((num_seqs, num_q_heads, num_splits), dtype=torch.float32, device=q.device)
     head = {"HEAD_DIM": head_dim, "BLOCK_D": max(16, triton.next_power_of_2(head_dim))}
-    window = {"SPLIT_SIZE": split_size, "WINDOW": sliding_window or 0}
+    tile = _tile_launch(q.dtype, head["BLOCK_D"])
+    split_size, _ = decode_splits(max_seq_len)
+    part_size = decode_part_size(num_seqs * num_kv_heads, max_seq_len, split_size, tile["BLOCK_N"])
+    num_parts = triton.cdiv(max_seq_len, part_size)
+    sums = torch.empty((num_seqs, num_q_heads, num_parts, head_dim), dtype=torch.float32, device=q.device)
+    scalars = torch.empty((num_seqs, num_q_heads, num_parts, 2), dtype=torch.float32, device=q.device)
     group = num_q_heads // num_kv_heads
-    _split_kernel[(num_kv_heads, num_splits, num_seqs)](
+    overlap = overlap_options(q.device)
+    _part_kernel[(num_kv_heads, num_seqs, num_parts)](
         q,
         k_cache,
         v_cache,
         block_tables,
         seq_lens,
         out,
-        partials,
-        log_sums,
+        sums,
+        scalars,
         q.stride(0),
         q.stride(1),
         block_tables.stride(0),
         scale * _LOG2_E,
-        num_splits,
+        part_size,
+        num_parts,
         NUM_KV_HEADS=num_kv_heads,
         GROUP=group,
         BLOCK_SIZE=block_size,
+        WINDOW=sliding_window or 0,
         BLOCK_M=max(16, triton.next_power_of_2(group)),
         PRECISION=dot_precision(q.dtype),
-        **_split_launch(q.dtype, head["BLOCK_D"]),
+        OVERLAP=bool(overlap),
+        **tile,
         **head,
-        **window,
     )
-    if num_splits > 1:
-        _reduce_kernel[(num_q_heads, num_seqs)](
-            partials,
-            log_sums,
+    if num_parts > 1:
+        merge_kernel[(num_q_heads, num_seqs)](
+            sums,
+            scalars,
             seq_lens,
             out,
-            num_splits,
-            SPLITS_BLOCK=triton.next_power_of_2(num_splits),
+            part_size,
+            num_parts,
+            split_size // part_size,
+            WINDOW=sliding_window or 0,
+            UNROLL=min(_MAX_UNROLL, triton.next_power_of_2(num_parts)),
+            OVERLAP=bool(overlap),
+            num_warps=1,
             **head,
-            **window,
+            **overlap,
         )
     return out
 
@@ -90,46 +110,59 @@ def decode_splits(max_seq_len: int) -> tuple[int, int]:
     return split_size, triton.cdiv(max_seq_len, split_size)
 
 
-def _split_launch(dtype: torch.dtype, block_d: int) -> dict[str, int]:
+def decode_part_size(num_rows: int, max_seq_len: int, split_size: int, tile_size: int) -> int:
+    """Return how many keys a program takes, a tile or a split; ``num_rows`` counts KV heads of all sequences."""
+    num_programs = num_rows * triton.cdiv(max_seq_len, split_size)
+    by_tile = num_programs <= FEW_PROGRAMS and max_seq_len <= MAX_TILES * tile_size
+    return tile_size if by_tile else split_size
+
+
+def _tile_launch(dtype: torch.dtype, block_d: int) -> dict[str, int]:
     if dtype == torch.float32:
         return {"BLOCK_N": 32 if block_d <= 64 else 16, "num_warps": 4, "num_stages": 2}
     return {"BLOCK_N": 128 if block_d <= 128 else 64, "num_warps": 4, "num_stages": 2}
 
 
-# slices of the batch reach these pointers at any alignment; a compiled variant for each would only cost time
-@triton.jit(do_not_specialize=["num_splits"], do_not_specialize_on_alignment=["block_tables_ptr", "seq_lens_ptr"])
-def _split_kernel(
+# one compiled kernel serves parts of both sizes, or their sums could differ; slices of the batch reach these pointers
+# at any alignment, and a compiled variant for each would only cost time
+@triton.jit(
+    do_not_specialize=["part_size", "num_parts"], do_not_specialize_on_alignment=["block_tables_ptr", "seq_lens_ptr"]
+)
+def _part_kernel(
     q_ptr: tl.tensor,
     k_cache_ptr: tl.tensor,
     v_cache_ptr: tl.tensor,
     block_tables_ptr: tl.tensor,
     seq_lens_ptr: tl.tensor,
     out_ptr: tl.tensor,
-    partials_ptr: tl.tensor,
-    log_sums_ptr: tl.tensor,
+    sums_ptr: tl.tensor,
+    scalars_ptr: tl.tensor,
     q_stride_seq: tl.tensor,
     q_stride_head: tl.tensor,
     tables_stride: tl.tensor,
     scale_log2: tl.tensor,
-    num_splits: tl.tensor,
+    part_size: tl.tensor,
+    num_parts: tl.tensor,
     NUM_KV_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
-    SPLIT_SIZE: tl.constexpr,
     WINDOW: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
     PRECISION: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ) -> None:
+    if OVERLAP:
+        tl.extra.cuda.gdc_launch_dependents()
     kv_head = tl.program_id(0)
-    split = tl.program_id(1)
-    seq = tl.program_id(2).to(tl.int64)
+    seq = tl.program_id(1).to(tl.int64)
+    part = tl.program_id(2)
     seq_len = tl.load(seq_lens_ptr + seq)
-    first_key = _first_key(seq_len, WINDOW)
-    start = split * SPLIT_SIZE
-    end = tl.minimum(start + SPLIT_SIZE, seq_len)
+    first_key = first_visible_key(seq_len, WINDOW)
+    start = part * part_size
+    end = tl.minimum(start + part_size, seq_len)
     if end <= tl.maximum(start, first_key):
         return
 
@@ -144,10 +177,9 @@ def _split_kernel(
     acc = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
     row_max = tl.full([BLOCK_M], float("-inf"), dtype=tl.float32)
     row_sum = tl.zeros([BLOCK_M], dtype=tl.float32)
-    # tiles begin at multiples of BLOCK_N, the first one holds first_key: no tile is without a visible key
-    begin = tl.maximum(start, first_key // BLOCK_N * BLOCK_N)
-    for tile_start in tl.range(begin, end, BLOCK_N):
-        key_pos = tile_start + tl.arange(0, BLOCK_N)
+    # the first tile holds first_key: no tile is without a visible key
+    for tile in tl.range(tl.maximum(start, first_key) // BLOCK_N, tl.cdiv(end, BLOCK_N)):
+        key_pos = tile * BLOCK_N + tl.arange(0, BLOCK_N)
         visible = key_pos < end
         if WINDOW > 0:
             visible = visible & (key_pos >= first_key)
@@ -155,62 +187,20 @@ def _split_kernel(
         k = load_rows(k_cache_ptr, cache_rows, visible, True, HEAD_DIM, BLOCK_D)
         scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale_log2
         scores = tl.where(visible[None, :], scores, float("-inf"))
-        acc, row_max, row_sum, weights = softmax_step(acc, row_max, row_sum, scores, False)
+        tile_max = tl.max(scores, axis=1)
+        weights = tl.exp2(scores - tile_max[:, None])
         v = load_rows(v_cache_ptr, cache_rows, visible, True, HEAD_DIM, BLOCK_D)
-        acc = tl.dot(weights.to(v.dtype), v, acc, input_precision=PRECISION)
+        tile_acc = tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
+        keep, take, row_max = merge_scales(row_max, tile_max)
+        row_sum = tl.fma(row_sum, keep, tl.sum(weights, axis=1) * take)
+        acc = tl.fma(acc, keep[:, None], tile_acc * take[:, None])
 
-    result = acc / row_sum[:, None]
     heads = seq * (NUM_KV_HEADS * GROUP) + q_heads
-    if _num_live_splits(seq_len, first_key, SPLIT_SIZE) == 1:
-        tl.store(out_ptr + heads[:, None] * HEAD_DIM + dims[None, :], result.to(out_ptr.dtype.element_ty), mask=inside)
+    if tl.cdiv(seq_len, part_size) - first_key // part_size == 1:
+        result = (acc / row_sum[:, None]).to(out_ptr.dtype.element_ty)
+        tl.store(out_ptr + heads[:, None] * HEAD_DIM + dims[None, :], result, mask=inside)
     else:
-        partial = heads * num_splits + split
-        tl.store(partials_ptr + partial[:, None] * HEAD_DIM + dims[None, :], result, mask=inside)
-        tl.store(log_sums_ptr + partial, row_max + tl.log2(row_sum), mask=rows < GROUP)
-
-
-@triton.jit(do_not_specialize=["num_splits"], do_not_specialize_on_alignment=["seq_lens_ptr"])
-def _reduce_kernel(
-    partials_ptr: tl.tensor,
-    log_sums_ptr: tl.tensor,
-    seq_lens_ptr: tl.tensor,
-    out_ptr: tl.tensor,
-    num_splits: tl.tensor,
-    SPLITS_BLOCK: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    SPLIT_SIZE: tl.constexpr,
-    WINDOW: tl.constexpr,
-) -> None:
-    seq = tl.program_id(1).to(tl.int64)
-    head = seq * tl.num_programs(0) + tl.program_id(0)
-    seq_len = tl.load(seq_lens_ptr + seq)
-    first_key = _first_key(seq_len, WINDOW)
-    if _num_live_splits(seq_len, first_key, SPLIT_SIZE) == 1:
-        return
-
-    splits = tl.arange(0, SPLITS_BLOCK)
-    dims = tl.arange(0, BLOCK_D)
-    live = (splits >= first_key // SPLIT_SIZE) & (splits * SPLIT_SIZE < seq_len)
-    inside = live[:, None] & (dims < HEAD_DIM)[None, :]
-    partial = head * num_splits + splits
-    log_sums = tl.load(log_sums_ptr + partial, mask=live, other=float("-inf"))
-    results = tl.load(partials_ptr + partial[:, None] * HEAD_DIM + dims[None, :], mask=inside, other=0.0)
-
-    weights = tl.exp2(log_sums - tl.max(log_sums, axis=0))
-    result = tl.sum(results * weights[:, None], axis=0) / tl.sum(weights, axis=0)
-
-    tl.store(out_ptr + head * HEAD_DIM + dims, result.to(out_ptr.dtype.element_ty), mask=dims < HEAD_DIM)
-
-
-@triton.jit
-def _first_key(seq_len: tl.tensor, WINDOW: tl.constexpr) -> tl.tensor:
-    if WINDOW > 0:
-        return tl.maximum(seq_len - WINDOW, 0)
-    else:
-        return seq_len * 0
-
-
-@triton.jit
-def _num_live_splits(seq_len: tl.tensor, first_key: tl.tensor, SPLIT_SIZE: tl.constexpr) -> tl.tensor:
-    return tl.cdiv(seq_len, SPLIT_SIZE) - first_key // SPLIT_SIZE
+        partial = heads * num_parts + part
+        tl.store(sums_ptr + partial[:, None] * HEAD_DIM + dims[None, :], acc, mask=inside)
+        tl.store(scalars_ptr + partial * 2, row_max, mask=rows < GROUP)
+        tl.store(scalars_ptr + partial * 2 + 1, row_sum, mask=rows < GROUP)

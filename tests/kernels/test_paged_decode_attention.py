@@ -120,6 +120,39 @@ def test_a_sequence_is_summed_alike_in_every_batch(kernels: KernelSet, device: t
         assert torch.equal(alone[0], together[i])
 
 
+@pytest.mark.parametrize("window", [None, 500])
+def test_whole_splits_and_single_tiles_give_the_same_bits(
+    kernels: KernelSet, device: torch.device, monkeypatch: pytest.MonkeyPatch, window: int | None
+) -> None:
+    module = pytest.importorskip("pagednb.kernels.paged_decode_attention")
+    lengths = [2100, 1024, 1025, 300, 128, 1]
+    shape = {"num_kv_heads": 1, "head_dim": 16, "block_size": 16, "dtype": torch.bfloat16, "device": device}
+    kv = paged_kv(lengths, **shape)
+    q = draw((len(lengths), 2, 16), torch.bfloat16, device, seed=5)
+    arguments = (q, kv.k_cache, kv.v_cache, kv.block_tables, kv.seq_lens)
+    settings = {"scale": 0.25, "max_seq_len": 2100, "sliding_window": window}
+    by_tile = kernels.paged_decode_attention(*arguments, **settings)
+    monkeypatch.setattr(module, "FEW_PROGRAMS", 0)
+    assert torch.equal(kernels.paged_decode_attention(*arguments, **settings), by_tile)
+
+
+def test_few_programs_take_tiles_unless_they_would_be_many() -> None:
+    part_size = pytest.importorskip("pagednb.kernels.paged_decode_attention").decode_part_size
+    assert part_size(8, 1024, 1024, 128) == part_size(128, 1024, 1024, 128) == part_size(8, 8192, 1024, 128) == 128
+    assert part_size(136, 1024, 1024, 128) == part_size(72, 2048, 1024, 128) == part_size(8, 16384, 1024, 128) == 1024
+
+
+def test_writes_into_the_callers_tensor(kernels: KernelSet, device: torch.device) -> None:
+    kv = paged_kv([20, 300], num_kv_heads=1, head_dim=16, block_size=16, dtype=torch.float32, device=device)
+    q = draw((2, 2, 16), torch.float32, device, seed=5)
+    arguments = (q, kv.k_cache, kv.v_cache, kv.block_tables, kv.seq_lens)
+    batch = torch.full((5, 2, 16), 7.0, device=device)
+    returned = kernels.paged_decode_attention(*arguments, scale=0.25, max_seq_len=300, out=batch[1:3])
+    assert returned.data_ptr() == batch[1:3].data_ptr()
+    assert torch.equal(batch[1:3], kernels.paged_decode_attention(*arguments, scale=0.25, max_seq_len=300))
+    assert (batch[[0, 3, 4]] == 7.0).all()
+
+
 def test_padding_rows_read_the_scratch_block(kernels: KernelSet, device: torch.device) -> None:
     cache = torch.zeros((2, 1, 16, 8), device=device)
     tables = torch.zeros((2, 3), dtype=torch.int32, device=device)
