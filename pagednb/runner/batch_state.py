@@ -19,14 +19,14 @@ _LAST_TOKEN_BYTES = 8
 
 
 class BatchState:
-    """What the device knows about each row."""
+    """What the device knows about each row. ``table_width``: columns of the block table."""
 
     def __init__(self, max_num_seqs: int, geometry: CacheGeometry, kernels: KernelSet, device: torch.device) -> None:
         num_rows = max_num_seqs + 1
         width = round_up(geometry.max_blocks_per_seq, _TABLE_WIDTH_STEP)
         self.device = device
         self._block_size = geometry.block_size
-        self._num_columns = width
+        self.table_width = width
         self._step_inputs = kernels.step_inputs
         self._advance_rows = kernels.advance_rows
         # what an admission sets lies together: two writes a plan, however many fields
@@ -64,10 +64,10 @@ class BatchState:
             assert diff.admitted_ints is not None and diff.admitted_floats is not None
             self._ints[:, diff.admitted_rows] = diff.admitted_ints
             self._floats[:, diff.admitted_rows] = diff.admitted_floats
-        for blocks in (diff.admitted_blocks, diff.grown_blocks):
-            if blocks is not None:
-                rows, columns, block_ids = blocks.unbind(0)
-                self.rows.block_table[rows, columns] = block_ids.to(torch.int32)
+        table = self.rows.block_table.view(-1)
+        for cells, blocks in ((diff.admitted_cells, diff.admitted_blocks), (diff.grown_cells, diff.grown_blocks)):
+            if cells is not None:
+                table[cells] = blocks
 
     def step_inputs(
         self, rows: torch.Tensor, *, max_seq_len: int, chunks: Chunks | None, sampled_seqs: torch.Tensor | None
@@ -89,7 +89,7 @@ class BatchState:
     def _table_width(self, max_seq_len: int) -> int:
         """Return how many columns of the block table cover ``max_seq_len`` tokens, rounded up."""
         num_columns = round_up(-(-max_seq_len // self._block_size), _TABLE_WIDTH_STEP)
-        return min(num_columns, self._num_columns)
+        return min(num_columns, self.table_width)
 
 
 def round_up(number: int, multiple: int) -> int:

@@ -101,7 +101,7 @@ class ModelRunner:
 
 def _apply_diff(parts: DeviceParts, plan: SchedulerOutput) -> None:
     """Apply releases, admissions, growth and block copies, in that order."""
-    diff = send_diff(plan, parts.state.device)
+    diff = send_diff(plan, parts.state.device, table_width=parts.state.table_width)
     if len(plan.released_rows):
         parts.sampler.release(plan.released_rows)
     for admission in plan.admissions:

@@ -25,50 +25,50 @@ class PlanDiff:
         admitted_rows: int64 ``[num_admitted]``.
         admitted_ints: int64 ``[NUM_INTS, num_admitted]``: computed tokens, most tokens, seed, top_k.
         admitted_floats: float32 ``[NUM_FLOATS, num_admitted]``: temperature, top_p, min_p.
-        admitted_blocks, grown_blocks: int64 ``[3, n]``: row, column, block id.
+        admitted_cells, grown_cells: int64 ``[n]``, places in the block table: ``row * table_width + column``.
+        admitted_blocks, grown_blocks: int32 ``[n]``, the block ids that go there.
         block_copies: int64 ``[num_copies, 2]``: source, destination.
     """
 
     admitted_rows: torch.Tensor | None = None
     admitted_ints: torch.Tensor | None = None
     admitted_floats: torch.Tensor | None = None
+    admitted_cells: torch.Tensor | None = None
     admitted_blocks: torch.Tensor | None = None
+    grown_cells: torch.Tensor | None = None
     grown_blocks: torch.Tensor | None = None
     block_copies: torch.Tensor | None = None
 
 
-def send_diff(plan: SchedulerOutput, device: torch.device) -> PlanDiff:
+def send_diff(plan: SchedulerOutput, device: torch.device, *, table_width: int) -> PlanDiff:
     """Send what ``plan`` changes to the device in one copy; nothing where it changes nothing."""
     arrays: dict[str, np.ndarray] = {}
     if plan.admissions:
-        arrays |= _admission_arrays(plan.admissions)
+        arrays |= _admission_arrays(plan.admissions, table_width)
     growth = plan.growth
     if len(growth.rows):
-        arrays["grown_blocks"] = np.stack([growth.rows, growth.columns, growth.block_ids]).astype(np.int64)
+        arrays["grown_cells"] = growth.rows.astype(np.int64) * table_width + growth.columns
+        arrays["grown_blocks"] = growth.block_ids
     if plan.block_copies:
         arrays["block_copies"] = np.array(plan.block_copies, dtype=np.int64)
     return PlanDiff(**to_device(arrays, device)) if arrays else PlanDiff()
 
 
-def _admission_arrays(admissions: tuple[Admission, ...]) -> dict[str, np.ndarray]:
+def _admission_arrays(admissions: tuple[Admission, ...], table_width: int) -> dict[str, np.ndarray]:
     params = [admission.sampling_params for admission in admissions]
     ints = [(a.num_computed_tokens, a.max_total_tokens, _as_int64(a.seed), a.sampling_params.top_k) for a in admissions]
     floats = [(p.temperature, p.top_p, p.min_p) for p in params]
-    blocks = [_block_entries(admission) for admission in admissions]
     arrays: dict[str, np.ndarray] = {
         "admitted_rows": np.array([a.row for a in admissions], dtype=np.int64),
         "admitted_ints": np.array(ints, dtype=np.int64).T,
         "admitted_floats": np.array(floats, dtype=np.float32).T,
     }
-    if any(entries.size for entries in blocks):
-        arrays["admitted_blocks"] = np.concatenate(blocks, axis=1)
+    if any(len(a.block_ids) for a in admissions):
+        arrays["admitted_cells"] = np.concatenate(
+            [a.row * table_width + np.arange(len(a.block_ids)) for a in admissions]
+        )
+        arrays["admitted_blocks"] = np.concatenate([a.block_ids for a in admissions])
     return arrays
-
-
-def _block_entries(admission: Admission) -> np.ndarray:
-    """Return int64 ``[3, num_blocks]``: row, column, block id."""
-    num_blocks = len(admission.block_ids)
-    return np.stack([np.full(num_blocks, admission.row), np.arange(num_blocks), admission.block_ids]).astype(np.int64)
 
 
 def _as_int64(seed: int) -> int:
