@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pagednb import envs
 from pagednb.benchmark.batch_run import generate_timed
-from pagednb.benchmark.figures import Figures
+from pagednb.benchmark.figures import Figures, figure_row
 from pagednb.benchmark.measured_engine import MeasuredEngine
 from pagednb.benchmark.options import EMBEDDED, BenchmarkOptions, Choice, choose_workloads
 from pagednb.benchmark.process_age import process_age_s
@@ -47,7 +47,7 @@ class _Loaded:
 
 
 class Benchmark:
-    """Runs once. ``note`` gets a line for a person after each step of the way."""
+    """Runs once. ``note`` gets a line for a person at each step of the way."""
 
     def __init__(self, options: BenchmarkOptions, *, note: Callable[[str], None] = lambda line: None) -> None:
         self._options = options
@@ -107,6 +107,8 @@ class Benchmark:
             environment=Environment.of(resolved.device),
         )
         self._note(f"loaded {self._options.model} in {load_s:.2f} s")
+        if self._options.num_rows is None and not engine.has_device:
+            self._note("On a CPU a whole workload takes minutes or more; --rows 32 gives a first look.")
         return engine
 
     def _choose(self, resolved: ResolvedModel) -> None:
@@ -123,9 +125,13 @@ class Benchmark:
 
     def _run_one(self, engine: MeasuredEngine, name: str, seed: int) -> None:
         run = RUNS[name]
+        self._note(f"{name}, seed {seed} ...")
         figures = run.measure(engine, seed, self._options.num_rows)
         self._results.setdefault(name, {})[seed] = figures
-        self._note(f"{name}, seed {seed}: {run.judged_by} {getattr(figures, run.judged_by):,.3f}")
+        judged_by = figure_row(run.judged_by)
+        self._note(
+            f"{name}, seed {seed}: {judged_by.label} {judged_by.text_with_unit(getattr(figures, judged_by.name))}"
+        )
 
 
 @contextlib.contextmanager

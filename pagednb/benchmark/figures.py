@@ -35,15 +35,15 @@ class Figures:
     """
 
     num_requests: int | None = _figure("requests")
-    seconds: float | None = _figure("seconds", decimals=2)
-    alone_s: float | None = _figure("seconds without the chat", decimals=2)
+    seconds: float | None = _figure("time", "s", decimals=2)
+    alone_s: float | None = _figure("time without the chat", "s", decimals=2)
     batch_loss: float | None = _figure("lost by the batch", "%", decimals=1)
-    requests_per_s: float | None = _figure("requests/s", decimals=1)
-    in_tokens_per_s: float | None = _figure("tokens/s in")
-    out_tokens_per_s: float | None = _figure("tokens/s out")
+    requests_per_s: float | None = _figure("requests", "1/s", decimals=1)
+    in_tokens_per_s: float | None = _figure("prompts", "tok/s")
+    out_tokens_per_s: float | None = _figure("answers", "tok/s")
     num_chat_turns: int | None = _figure("chat turns")
-    chat_tokens_per_s: float | None = _figure("chat tokens/s", decimals=1)
-    chat_alone_tokens_per_s: float | None = _figure("chat tokens/s undisturbed", decimals=1)
+    chat_tokens_per_s: float | None = _figure("chat", "tok/s", decimals=1)
+    chat_alone_tokens_per_s: float | None = _figure("chat undisturbed", "tok/s", decimals=1)
     share_kept: float | None = _figure("chat speed kept", "%", decimals=1)
     gap_p50_ms: float | None = _figure("between tokens, p50", "ms", decimals=2)
     gap_p99_ms: float | None = _figure("between tokens, p99", "ms", decimals=2)
@@ -71,17 +71,31 @@ class FigureRow(NamedTuple):
     unit: str
     decimals: int
 
+    @property
+    def heading(self) -> str:
+        """What stands in the first column."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
     def text(self, value: float | None) -> str:
         """Return the value as a cell of the table, without its unit."""
         if value is None:
             return "-"
         return f"{value * 100 if self.unit == '%' else value:,.{self.decimals}f}"
 
+    def text_with_unit(self, value: float | None) -> str:
+        """Return the value as it stands in a sentence."""
+        return f"{self.text(value)} {self.unit}".rstrip()
+
 
 def figure_rows() -> Iterator[FigureRow]:
     """Yield all figures in the order of the table."""
     for field in dataclasses.fields(Figures):
         yield FigureRow(field.name, **field.metadata)
+
+
+def figure_row(name: str) -> FigureRow:
+    """Return the row of one figure."""
+    return next(row for row in figure_rows() if row.name == name)
 
 
 class Latencies(NamedTuple):

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pagednb.benchmark.figures import Figures, figure_rows
+from pagednb.benchmark.figures import Figures, figure_row, figure_rows
 from pagednb.benchmark.runs import RUNS
 from pagednb.version import VERSION
 
@@ -130,17 +130,15 @@ class Report:
         for figure in figure_rows():
             values = [getattr(figures, figure.name) for figures in best]
             if any(value is not None for value in values):
-                label = f"{figure.label} ({figure.unit})" if figure.unit else figure.label
-                rows.append([label, *map(figure.text, values)])
+                rows.append([figure.heading, *map(figure.text, values)])
         rows.append(["seed", *(str(result.best_seed) for result in self.workloads)])
         rows.append(["other seeds", *(_others(result) for result in self.workloads)])
         yield from _aligned(rows)
 
 
 def _others(result: WorkloadResult) -> str:
-    (judged_by,) = (figure for figure in figure_rows() if figure.name == RUNS[result.name].judged_by)
-    unit = {"seconds": " s", "chat_tokens_per_s": "/s"}.get(judged_by.name, f" {judged_by.unit}")
-    return ", ".join(f"{judged_by.text(value)}{unit}" for value in result.others.values()) or "-"
+    figure = figure_row(RUNS[result.name].judged_by)
+    return ", ".join(map(figure.text_with_unit, result.others.values())) or "-"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -107,6 +107,11 @@ class _TimedOutput:
         self._newcomers = newcomers
         self._clock = clock
 
+    @property
+    def is_ready(self) -> bool:
+        """See ``PendingOutput``."""
+        return self._output.is_ready
+
     def result(self) -> RunnerOutput:
         start_s = self._clock()
         output = self._output.result()

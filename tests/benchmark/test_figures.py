@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from pagednb.benchmark.figures import Figures, figure_rows, latencies, percentile
+from pagednb.benchmark.figures import Figures, figure_row, figure_rows, latencies, percentile
 from pagednb.outputs import CompletionOutput, RequestMetrics, RequestOutput
 
 
@@ -37,8 +37,11 @@ def test_percentiles_lie_between_neighbours() -> None:
 
 def test_every_figure_has_a_row_and_shares_become_percent() -> None:
     rows = {row.name: row for row in figure_rows()}
-    assert len({row.label for row in rows.values()}) == len(rows)
+    assert len({row.heading for row in rows.values()}) == len(rows)
     assert rows["share_kept"].text(0.705) == "70.5"
+    assert rows["share_kept"].text_with_unit(0.705) == "70.5 %"
+    assert rows["seconds"].heading == "time (s)"
+    assert figure_row("seconds") == rows["seconds"]
     assert rows["out_tokens_per_s"].text(12345.6) == "12,346"
     assert rows["tpot_p50_ms"].text(None) == "-"
     assert rows["num_preemptions"].text(0) == "0"

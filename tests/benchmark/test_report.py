@@ -51,7 +51,7 @@ def test_the_table_lines_up() -> None:
     lines = [line.split("  ") for line in table.splitlines()]
     cells = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines}
     assert cells[""] == ["label", "single", "busy-kernel"]
-    assert cells["seconds"] == ["14.90", "-", "-"]
+    assert cells["time (s)"] == ["14.90", "-", "-"]
     assert cells["preemptions"] == ["1,234", "-", "-"]
     assert cells["TPOT p50 (ms)"] == ["-", "4.10", "-"]
     assert cells["chat speed kept (%)"] == ["-", "-", "70.0"]

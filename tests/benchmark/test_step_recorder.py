@@ -47,6 +47,10 @@ class Script:
         self.now_s += EXECUTE_S
         return self
 
+    @property
+    def is_ready(self) -> bool:
+        return True
+
     def result(self) -> RunnerOutput:
         self.now_s += WAIT_S
         return OUTPUT

@@ -59,10 +59,10 @@ def test_a_batch_from_table_to_json(tmp_path: pathlib.Path) -> None:
     assert label["prefix_hit_rate"] > 0.5  # one instruction before all rows
     assert "host_ms_per_step" not in label
     table = cells(done.stdout)
-    assert table["seconds"] == [f"{label['seconds']:,.2f}"]
+    assert table["time (s)"] == [f"{label['seconds']:,.2f}"]
     assert table["requests"] == ["5"]
     assert "first 5 requests" in done.stdout and "below 4,096" in done.stdout
-    assert "label, seed 3" in done.stderr and "label, seed 4" in done.stderr
+    assert "label, seed 3:" in done.stderr and "label, seed 4:" in done.stderr
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_single_and_the_chats() -> None:
     workloads = last_json(done.stdout)["workloads"]
     assert workloads["single"]["num_steps"] == 257
     assert workloads["chat-while-label"]["gap_p99_ms"] > 0
-    assert cells(done.stdout)["chat tokens/s"][0] == "-"
+    assert cells(done.stdout)["chat (tok/s)"][0] == "-"
 
 
 def test_a_folder_of_ones_own(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +141,7 @@ def test_an_interrupt_prints_what_was_done() -> None:
     ) as process:
         assert process.stderr is not None
         seen = ""
-        while "label, seed 1" not in seen:
+        while "label, seed 1:" not in seen:
             line = process.stderr.readline()
             assert line, seen
             seen += line
