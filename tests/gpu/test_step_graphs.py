@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import pathlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -314,6 +315,7 @@ def test_waiting_for_the_whole_device_may_end_captures_but_costs_no_token(folder
     def synchronize() -> None:
         with contextlib.suppress(RuntimeError):  # CUDA refuses during a capture
             torch.cuda.synchronize()
+        time.sleep(1e-4)  # a bare loop would keep the interpreter lock from the engine
 
     expected = eager_tokens(folder, TRAFFIC["sampled"])
     torch.cuda.empty_cache()
