@@ -60,7 +60,7 @@ class ModelEngineBuilder:
 
     def load_codec(self, resolved: ResolvedModel) -> TextCodec | None:
         """See ``load_text_codec``."""
-        return load_text_codec(self._config, resolved.folder)
+        return load_text_codec(self._config, resolved.folder, resolved.architecture.model_type)
 
     def build(self, resolved: ResolvedModel, progress: Progress) -> EngineParts:
         """See ``build_runner``."""

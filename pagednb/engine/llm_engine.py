@@ -16,7 +16,7 @@ from pagednb.engine.core import EngineCore
 from pagednb.engine.input_processor import InputProcessor, Prompt
 from pagednb.engine.loop import EngineLoop
 from pagednb.engine.metrics import EngineCounters, EngineStatus
-from pagednb.errors import OptionError, RequestCancelledError
+from pagednb.errors import OptionError, PagednbError, RequestCancelledError
 from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams, require_sampling_params
 
@@ -47,11 +47,10 @@ class LLMEngine:
         builder = builder or ModelEngineBuilder(config)
         self.config = config
         self.resolved = builder.resolve()
-        self._codec = builder.load_codec(self.resolved)
         self._loop = EngineLoop()
         # the engine thread knows the loop but not this object, so that forgetting the object can end the thread
         weakref.finalize(self, self._loop.stop).atexit = False
-        parts = _build(builder, self.resolved, self._loop, progress or _ignore_progress)
+        parts, self._codec = _build(builder, self.resolved, self._loop, progress or _ignore_progress)
         self.geometry = parts.geometry
         self.max_num_seqs = parts.max_num_seqs
         self._memory = parts.memory
@@ -178,9 +177,12 @@ class LLMEngine:
         return self._codec
 
 
-def _build(builder: EngineBuilder, resolved: Any, loop: EngineLoop, progress: Progress) -> EngineParts:
-    """Build on the engine thread, and show its progress on this one: output must come from the cell that waits."""
+def _build(
+    builder: EngineBuilder, resolved: Any, loop: EngineLoop, progress: Progress
+) -> tuple[EngineParts, TextCodec | None]:
+    """Build on the engine thread; meanwhile load the tokenizer and show progress on this one, whose cell waits."""
     built: list[EngineParts] = []
+    codecs: list[TextCodec | None] = []
     loaded = (0, 0)
 
     def build() -> EngineCore:
@@ -193,13 +195,19 @@ def _build(builder: EngineBuilder, resolved: Any, loop: EngineLoop, progress: Pr
             raise RequestCancelledError("Loading was interrupted.")
         loaded = (num_done, num_total)
 
-    def show() -> None:
+    def wait() -> None:
+        if not codecs:
+            codecs.append(builder.load_codec(resolved))
         if loaded[1]:
             progress(*loaded)
 
-    loop.start(build, while_waiting=show)
-    show()
-    return built[0]
+    try:
+        loop.start(build, while_waiting=wait)
+        wait()
+    except PagednbError:
+        loop.shutdown()
+        raise
+    return built[0], codecs[0]
 
 
 def _ignore_progress(num_done: int, num_total: int) -> None:

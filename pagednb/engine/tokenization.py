@@ -6,6 +6,7 @@ once, and in batches. Called on callers' threads only.
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from pagednb.config import EngineConfig
+
+# (model_type, the class that tokenizer_config.json names, less "Fast") -> the class that AutoTokenizer chooses;
+# importing AutoTokenizer itself takes 0.7 s, or 5 s with versions of transformers that bring torch's compiler along
+_KNOWN_CHOICES = {
+    **{(model_type, "PreTrainedTokenizer"): "PreTrainedTokenizerFast" for model_type in ("llama", "qwen3")},
+    **{(model_type, "Qwen2Tokenizer"): "Qwen2Tokenizer" for model_type in ("qwen2", "qwen3")},
+    **{(model_type, "GPT2Tokenizer"): "GPT2Tokenizer" for model_type in ("gpt2", "opt")},
+}
 
 
 class TextCodec:
@@ -100,20 +109,20 @@ def check_messages(messages: Any) -> None:
         )
 
 
-def load_text_codec(config: EngineConfig, folder: pathlib.Path) -> TextCodec | None:
+def load_text_codec(config: EngineConfig, folder: pathlib.Path, model_type: str) -> TextCodec | None:
     """Load the tokenizer from ``config.tokenizer`` or else the model's folder; None under ``skip_tokenizer_init``.
+
+    ``model_type`` is that of the model in ``folder``.
 
     Raises:
         ModelLoadError: there is none, it is broken, or it has no fast implementation.
     """
     if config.skip_tokenizer_init:
         return None
-    from transformers import AutoTokenizer
-
     source = folder if config.tokenizer is None else config.tokenizer
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        tokenizer = _load_tokenizer(source, None if config.tokenizer is not None else model_type)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise ModelLoadError(
             f"The tokenizer in {str(source)!r} cannot be loaded: {str(error).strip().splitlines()[0]}",
             hint="Name another with tokenizer=, or give token ids with skip_tokenizer_init=True.",
@@ -124,3 +133,23 @@ def load_text_codec(config: EngineConfig, folder: pathlib.Path) -> TextCodec | N
             hint="Save one with tokenizer.json, and name it with tokenizer=.",
         )
     return TextCodec(tokenizer)
+
+
+def _load_tokenizer(source: Any, model_type: str | None) -> Any:
+    """Load transformers' tokenizer from ``source``; without a ``model_type`` nothing is known of what lies there."""
+    import transformers
+
+    choice = None if model_type is None else _KNOWN_CHOICES.get((model_type, _named_class(source)))
+    if choice is None:
+        return transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    return getattr(transformers, choice).from_pretrained(source)
+
+
+def _named_class(folder: pathlib.Path) -> str:
+    """Return the tokenizer class that a folder names for its ``tokenizer.json``, or an empty text."""
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    is_plain = isinstance(settings, dict) and "auto_map" not in settings and (folder / "tokenizer.json").is_file()
+    return str(settings.get("tokenizer_class")).removesuffix("Fast") if is_plain else ""
