@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 import triton.testing
+from decode_cases import DecodeCase, decode_cases
 from prefill_cases import PrefillCase, prefill_cases
 from torch.nn.attention.bias import causal_lower_right
 
@@ -136,6 +137,27 @@ def decode_rows(kernels: object) -> Iterator[Row]:
                 )
 
 
+def ragged_rows(kernels: object) -> Iterator[Row]:
+    for model in MODELS:
+        for name, case in decode_cases().items():
+            yield ragged_row(kernels, model, name, case)
+
+
+def ragged_row(kernels: object, model: Model, name: str, case: DecodeCase) -> Row:
+    """A step of several layers, which is long enough to time and finds no layer's keys in the L2 cache."""
+    num_layers = 4 if len(case.seq_lens) > 16 else 28
+    *cache, tables, seq_lens = paged(model, case.seq_lens, case.num_shared)
+    caches = [cache] + [[torch.randn_like(x) for x in cache] for _ in range(num_layers - 1)]
+    q = rand(len(case.seq_lens), model.num_q_heads, model.head_dim)
+
+    def run() -> torch.Tensor:
+        settings = {"scale": 0.09, "max_seq_len": case.max_seq_len}
+        return [kernels.paged_decode_attention(q, *kv, tables, seq_lens, **settings) for kv in caches][-1]
+
+    num_bytes = 2 * sum(case.seq_lens) * model.num_kv_heads * model.head_dim * DTYPE.itemsize
+    return Row("decode", f"{model.name} {name}, {num_layers} layers", run, None, num_layers * num_bytes)
+
+
 def prefill_rows(kernels: object) -> Iterator[Row]:
     for model in MODELS:
         for name, case in prefill_cases().items():
@@ -208,6 +230,7 @@ def torch_sample(logits: torch.Tensor, temperature: float, top_k: int, top_p: fl
 SECTIONS = {
     "elementwise": elementwise_rows,
     "decode": decode_rows,
+    "ragged": ragged_rows,
     "prefill": prefill_rows,
     "sample": sampler_rows,
 }
@@ -243,7 +266,7 @@ def report(section: str) -> list[dict[str, object]]:
         result["torch_ms"] = peer and round(peer, 4)
         results.append(result)
         print(
-            f"{row.op:15s} {row.shape:34s} {ours * 1e3:9.1f} us {rate:7.2f} {unit:7s} {rate / ceiling:4.0%}"
+            f"{row.op:15s} {row.shape:40s} {ours * 1e3:9.1f} us {rate:7.2f} {unit:7s} {rate / ceiling:4.0%}"
             f"  host {result['host_us']:6.1f} us  torch {'-' if peer is None else f'{peer * 1e3:9.1f} us'}",
             flush=True,
         )

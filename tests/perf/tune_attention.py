@@ -2,7 +2,7 @@
 
     python tests/perf/tune_attention.py decode|prefill
 
-The winners are written by hand into ``_split_launch`` and ``_tile_launch``: choosing at run time would cost every user
+The winners are written by hand into each kernel's ``_tile_launch``: choosing at run time would cost every user
 the search, and make results depend on the machine's mood.
 """
 
@@ -36,7 +36,7 @@ def times(section: str) -> list[float]:
 def main() -> None:
     section = sys.argv[1]
     module, name, configs = {
-        "decode": (paged_decode_attention, "_split_launch", DECODE),
+        "decode": (paged_decode_attention, "_tile_launch", DECODE),
         "prefill": (paged_prefill_attention, "_tile_launch", PREFILL),
     }[section]
     results = []
