@@ -49,7 +49,7 @@ class Script:
 
     @property
     def is_ready(self) -> bool:
-        return True
+        return self.now_s >= 101
 
     def result(self) -> RunnerOutput:
         self.now_s += WAIT_S
@@ -95,6 +95,16 @@ def test_first_tokens_come_with_the_result_and_not_with_the_launch() -> None:
         first.result()
         second.result()
     assert log.first_token_s == pytest.approx({8: 100 + 2 * EXECUTE_S + WAIT_S, 9: 100 + 2 * EXECUTE_S + WAIT_S})
+
+
+def test_readiness_is_the_executors() -> None:
+    script = Script()
+    with script.recorder.record() as log:
+        pending = script.recorder.execute(make_plan((1,)))
+        assert not pending.is_ready
+        script.now_s = 101.0
+        assert pending.is_ready
+    assert log.wait_s == 0
 
 
 def test_a_request_that_computes_its_prompt_again_keeps_its_first_time() -> None:
