@@ -135,6 +135,11 @@ class SamplingParams:
         """Whether any of the three penalties has an effect."""
         return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1.0)
 
+    @property
+    def needs_host_each_step(self) -> bool:
+        """Whether the host has work between two tokens: several decode steps cannot go out at once."""
+        return bool(self.logit_bias or self.min_tokens or self.has_penalties or self.logprobs is not None)
+
     def _check_ranges(self) -> None:
         _require(is_whole(self.n) and 1 <= self.n <= MAX_N, "n", self.n, f"a whole number from 1 to {MAX_N:,}")
         _require(is_finite(self.temperature) and self.temperature >= 0, "temperature", self.temperature, "at least 0")

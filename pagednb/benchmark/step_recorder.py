@@ -24,7 +24,7 @@ class StepLog:
     """What the steps of one run did; times on ``time.perf_counter``'s clock.
 
     Attributes:
-        num_steps: steps launched.
+        num_steps: steps launched; ``num_decode_steps``: decode steps in them, of which one may hold several.
         start_s, end_s: launch of the first step, tokens of the last one.
         wait_s: how long the engine thread waited for tokens.
         first_token_s: request id -> when its first token had reached the host.
@@ -33,6 +33,7 @@ class StepLog:
     """
 
     num_steps: int = 0
+    num_decode_steps: int = 0
     start_s: float = 0.0
     end_s: float = 0.0
     wait_s: float = 0.0
@@ -85,6 +86,7 @@ class StepRecorder:
         if log.num_steps % LOOK_EVERY_STEPS == 0:
             log.note_books(self._read_stats())
         log.num_steps += 1
+        log.num_decode_steps += plan.num_decode_steps
         # tokens of chunks that end a prompt come after those of the decode rows
         newcomers = plan.sampled_request_ids[len(plan.decode_rows) :].tolist() if plan.prefills else []
         return _TimedOutput(self._executor.execute(plan), log, newcomers, self._clock)

@@ -6,11 +6,14 @@ runs in tests with a fake executor. Knows nothing about threads, text or noteboo
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from pagednb.engine.step_pacer import StepTiming
 from pagednb.request import RequestUpdate
-from pagednb.scheduler.output import RunnerOutput, SchedulerOutput
+from pagednb.scheduler.output import RunnerOutput, SchedulerOutput, StepLimits
 
 if TYPE_CHECKING:
     from pagednb.scheduler.scheduler import Scheduler
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
 
 class PendingOutput(Protocol):
     """Tokens of a launched step, perhaps still being computed."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether ``result`` would return at once."""
+        ...
 
     def result(self) -> RunnerOutput:
         """Wait for the tokens and return them. A fault of the device surfaces here."""
@@ -36,21 +44,50 @@ class Executor(Protocol):
         """Free everything that is held on the device. Safe to call twice."""
 
 
+class Pacer(Protocol):
+    """Says how much the next step may do; see ``StepPacer``."""
+
+    def limits(self, *, has_interactive: bool) -> StepLimits:
+        """Return the limits of the next plan."""
+        ...
+
+    def record(self, timing: StepTiming) -> None:
+        """Learn from a step that has ended."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Launched:
+    """A step on its way; ``was_late``: the device had nothing to do when it was launched."""
+
+    plan: SchedulerOutput
+    pending: PendingOutput
+    launched_s: float
+    was_late: bool
+
+
 class EngineCore:
     """Scheduler and executor, one step at a time.
 
     With ``launch_ahead`` 1, step N+1 is launched before the tokens of step N are read; with 0, each step is read at
-    once. Plans without tokens are never executed. ``num_prefill_tokens`` and ``num_sampled_tokens`` count what was
-    launched, tokens that are computed again after preemption included.
+    once. Plans without tokens are never executed. Without a ``pacer`` a step has one decode step and no limit of its
+    own.
+
+    Attributes:
+        num_prefill_tokens, num_sampled_tokens: what was launched, tokens that are computed again after preemption
+            included.
     """
 
-    def __init__(self, scheduler: Scheduler, executor: Executor, *, launch_ahead: Literal[0, 1] = 0) -> None:
+    def __init__(
+        self, scheduler: Scheduler, executor: Executor, *, launch_ahead: Literal[0, 1] = 0, pacer: Pacer | None = None
+    ) -> None:
         self.scheduler = scheduler
         self.executor = executor
         self.num_prefill_tokens = 0
         self.num_sampled_tokens = 0
         self._launch_ahead = launch_ahead
-        self._in_flight: deque[tuple[SchedulerOutput, PendingOutput]] = deque()
+        self._pacer = pacer
+        self._in_flight: deque[_Launched] = deque()
+        self._last_end_s = 0.0
 
     @property
     def has_work(self) -> bool:
@@ -59,20 +96,49 @@ class EngineCore:
 
     def step(self) -> list[RequestUpdate]:
         """Run one iteration and return what it brought each request."""
-        plan = self.scheduler.schedule()
-        if not plan.is_empty:
-            self._in_flight.append((plan, self.executor.execute(plan)))
-            self.num_prefill_tokens += plan.num_tokens - len(plan.decode_rows)
-            self.num_sampled_tokens += len(plan.sampled_rows) * plan.num_decode_steps
-            if len(self._in_flight) <= self._launch_ahead:
-                return []
-        if not self._in_flight:
+        has_launched = self._launch()
+        if not self._in_flight or (has_launched and len(self._in_flight) <= self._launch_ahead):
             return []
-        oldest, pending = self._in_flight.popleft()
-        return self.scheduler.update(oldest, pending.result())
+        oldest = self._in_flight.popleft()
+        output = oldest.pending.result()
+        self._record(oldest, time.perf_counter())
+        return self.scheduler.update(oldest.plan, output)
 
     def reset(self) -> None:
         """Forget all requests and launched steps, as after a fault."""
         self._in_flight.clear()
         self.scheduler.reset()
         self.executor.reset()
+
+    def _launch(self) -> bool:
+        """Plan and launch a step; return whether there was anything to do."""
+        plan = self.scheduler.schedule(self._limits())
+        if plan.is_empty:
+            return False
+        pending = self.executor.execute(plan)
+        was_late = bool(self._in_flight) and self._in_flight[-1].pending.is_ready
+        self._in_flight.append(_Launched(plan, pending, time.perf_counter(), was_late))
+        self.num_prefill_tokens += plan.num_tokens - len(plan.decode_rows)
+        self.num_sampled_tokens += len(plan.sampled_rows) * plan.num_decode_steps
+        return True
+
+    def _limits(self) -> StepLimits:
+        if self._pacer is None:
+            return StepLimits()
+        return self._pacer.limits(has_interactive=self.scheduler.has_interactive)
+
+    def _record(self, step: _Launched, end_s: float) -> None:
+        """Tell the pacer how long a step took on the device: not before its launch, nor before the end of the last."""
+        plan, begin_s = step.plan, max(step.launched_s, self._last_end_s)
+        self._last_end_s = end_s
+        if self._pacer is None:
+            return
+        self._pacer.record(
+            StepTiming(
+                num_tokens=plan.num_tokens * plan.num_decode_steps,
+                has_prefills=bool(plan.prefills),
+                num_decode_steps=plan.num_decode_steps,
+                device_s=end_s - begin_s,
+                was_late=step.was_late,
+            )
+        )

@@ -75,7 +75,7 @@ class Sampler:
             self._filtered.set(admission.row, 1)
         if params.logprobs is not None:
             self._num_logprobs.set(admission.row, params.logprobs)
-        if params.logit_bias or params.min_tokens or params.has_penalties or params.logprobs is not None:
+        if params.needs_host_each_step:
             self._processed.set(admission.row, 1)
 
     def release(self, rows: np.ndarray) -> None:

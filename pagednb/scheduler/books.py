@@ -29,8 +29,8 @@ class Books:
         self.counters = counters
         self._released_rows: list[int] = []  # not yet told to the runner
 
-    def order(self, row: int) -> tuple[int, int]:
-        """Return (priority, arrival) of the row's owner: the least is served first."""
+    def order(self, row: int) -> tuple[int, int, int]:
+        """Return the order of the row's owner: the least is served first."""
         return self.rows.sequence(row).order
 
     def has(self, request_id: int) -> bool:

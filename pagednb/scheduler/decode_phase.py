@@ -1,6 +1,7 @@
-"""First phase of a step: every running request that decodes gets its token, and a block where it needs one.
+"""First phase of a step: every running request that decodes gets its tokens, and blocks where it needs them.
 
-When blocks run out, the requests served last give theirs up. No Python work per request unless that happens.
+One token each, or several in one go when nothing between them needs the host. When blocks run out, the requests served
+last give theirs up. No Python work per request unless that happens.
 """
 
 from __future__ import annotations
@@ -11,20 +12,50 @@ from pagednb.scheduler.books import Books
 from pagednb.scheduler.plan_builder import PlanBuilder
 
 
-def plan_decodes(books: Books, plan: PlanBuilder) -> None:
-    """Let all decoding rows compute one token."""
+def plan_decodes(books: Books, plan: PlanBuilder, *, max_decode_steps: int) -> None:
+    """Let all decoding rows compute one token, or up to ``max_decode_steps`` where that is possible."""
+    num_steps = max_decode_steps if _may_run_ahead(books) else 1
     rows = books.rows.decode_rows
-    needy = _without_room(books, rows)
-    if len(needy) > books.blocks.pool.num_free:
+    counts = _counts(books, rows, num_steps)
+    if num_steps > 1 and _num_wanted(books, rows, counts) > books.blocks.pool.num_free:
+        num_steps, counts = 1, None
+    if _num_wanted(books, rows, counts) > books.blocks.pool.num_free:
         plan.is_short_of_blocks = True
         rows = _rows_that_go_on(books)
-        needy = _without_room(books, rows)
     if not len(rows):
         return
-    plan.grow(books.blocks.extend_rows(needy))
-    num_computed = books.rows.num_computed[rows]
-    plan.decode(rows, books.rows.request_ids[rows], max_seq_len=int(num_computed.max()) + 1)
-    books.rows.advance_decodes(rows)
+    num_new = 1 if counts is None else counts
+    ends = books.rows.num_computed[rows] + num_new
+    while len(needy := rows[books.blocks.num_slots(rows) < ends]):
+        plan.grow(books.blocks.extend_rows(needy))
+    plan.decode(
+        rows, books.rows.request_ids[rows], max_seq_len=int(ends.max()), num_steps=num_steps, decode_counts=counts
+    )
+    books.rows.advance_decodes(rows, num_new)
+
+
+def _may_run_ahead(books: Books) -> bool:
+    """Whether several steps can go out at once: no row needs the host between them, and nobody could come in."""
+    rows = books.rows
+    if rows.prefilling or rows.num_stepwise:
+        return False
+    return not len(books.waiting) or not rows.has_free_row
+
+
+def _counts(books: Books, rows: np.ndarray, num_steps: int) -> np.ndarray | None:
+    """Return how many of ``num_steps`` tokens each of ``rows`` has still to sample, int32; None for one each."""
+    if num_steps == 1:
+        return None
+    num_left = books.rows.max_total[rows] - books.rows.num_tokens[rows]
+    counts: np.ndarray = np.minimum(num_left, num_steps).astype(np.int32)
+    return counts
+
+
+def _num_wanted(books: Books, rows: np.ndarray, counts: np.ndarray | None) -> int:
+    """Return how many blocks ``rows`` need for their next tokens: one each, or ``counts``."""
+    ends = books.rows.num_computed[rows] + (1 if counts is None else counts)
+    missing = -(-ends // books.blocks.block_size) - books.blocks.num_blocks[rows]
+    return int(np.maximum(missing, 0).sum())
 
 
 def _without_room(books: Books, rows: np.ndarray) -> np.ndarray:

@@ -102,7 +102,10 @@ class SchedulerOutput:
             one group, the same number for its members and 0 for the rest; below each member's length. None: no group
             is worth attending to apart. The same object for as long as ``decode_rows`` is.
         max_seq_len: longest context in the batch after this step.
-        num_decode_steps: decode steps run in one go (k-step graphs); 1 until they exist.
+        num_decode_steps: decode steps run in one go, on the device alone; 1 in a plan with prefills. A row that samples
+            its last token in one of them computes nothing in those that follow.
+        decode_counts: int32 ``[num_decodes]``, the tokens that each decoding row really takes; None when all take
+            ``num_decode_steps``. For the scheduler's own books.
     """
 
     step: int
@@ -117,6 +120,7 @@ class SchedulerOutput:
     shared_prefix_lens: np.ndarray | None = None
     max_seq_len: int = 0
     num_decode_steps: int = 1
+    decode_counts: np.ndarray | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -148,7 +152,10 @@ class LogprobArrays:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOutput:
-    """Tokens of one step: int64 ``[num_sampled, num_decode_steps]``, rows as in ``sampled_rows``."""
+    """Tokens of one step: int64 ``[num_sampled, num_decode_steps]``, rows as in ``sampled_rows``.
+
+    What a row has beyond the tokens that it takes means nothing. Logprobs come with single steps only.
+    """
 
     token_ids: np.ndarray
     logprobs: LogprobArrays | None = None

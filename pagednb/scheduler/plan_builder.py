@@ -25,12 +25,26 @@ class PlanBuilder:
         self._sampled_rows: list[int] = []
         self._sampled_request_ids: list[int] = []
         self._max_seq_len = 0
+        self._num_decode_steps = 1
+        self._decode_counts: np.ndarray | None = None
 
-    def decode(self, rows: np.ndarray, request_ids: np.ndarray, *, max_seq_len: int) -> None:
-        """Let ``rows`` decode; called once at most, first."""
+    def decode(
+        self,
+        rows: np.ndarray,
+        request_ids: np.ndarray,
+        *,
+        max_seq_len: int,
+        num_steps: int = 1,
+        decode_counts: np.ndarray | None = None,
+    ) -> None:
+        """Let ``rows`` decode ``num_steps`` times, each as often as ``decode_counts`` says; called at most once, first.
+
+        Arguments as in ``SchedulerOutput``.
+        """
         assert not self._chunks and len(rows) <= self.num_tokens_left, f"{len(rows)} decodes exceed the token budget"
         self._decode_rows, self._decode_request_ids = rows, request_ids
         self._max_seq_len = max_seq_len
+        self._num_decode_steps, self._decode_counts = num_steps, decode_counts
         self.num_tokens_left -= len(rows)
 
     @property
@@ -45,6 +59,7 @@ class PlanBuilder:
     def prefill(self, chunk: PrefillChunk, request_id: int) -> None:
         """Add a chunk."""
         num_tokens = len(chunk.token_ids)
+        assert self._num_decode_steps == 1, "a prompt beside several decode steps"
         assert 0 < num_tokens <= self.num_tokens_left, f"chunk of {num_tokens}, {self.num_tokens_left} tokens left"
         self._chunks.append(chunk)
         if chunk.samples:
@@ -90,6 +105,8 @@ class PlanBuilder:
             sampled_request_ids=_joined(self._decode_request_ids, self._sampled_request_ids, np.int64),
             shared_prefix_lens=self._shared_prefix_lens,
             max_seq_len=self._max_seq_len,
+            num_decode_steps=self._num_decode_steps,
+            decode_counts=self._decode_counts,
         )
 
     def _packed_growth(self) -> BlockGrowth:

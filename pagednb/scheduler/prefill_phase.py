@@ -1,7 +1,7 @@
 """Second and third phase of a step: prompts under way go on, then waiting requests come in, while budget lasts.
 
-A chunk that does not end its tokens has used up the budget, so at most one request is in the middle of its prompt, and
-there are never more running requests than tokens in a step.
+Requests whose stream somebody watches come in before either. A chunk that does not end its tokens has used up the
+budget, so of the others at most one is in the middle of its prompt.
 """
 
 from __future__ import annotations
@@ -39,7 +39,22 @@ def plan_prefills(books: Books, plan: PlanBuilder) -> None:
             _plan_chunk(books, plan, row, num_scheduled)
 
 
-def plan_admissions(books: Books, plan: PlanBuilder) -> None:
+def make_room_for_watched(books: Books) -> None:
+    """Before a step: let requests that nobody watches give up rows and blocks for a watched one that waits."""
+    sequence = books.waiting.peek()
+    if sequence is None or not sequence.request.stream:
+        return
+    # more than it needs if it shares a prefix
+    num_wanted = books.blocks.blocks_ahead(len(sequence.token_ids), sequence.request.max_total_tokens)
+    unwatched = [row for row in books.rows.row_of.values() if not books.rows.sequence(row).request.stream]
+    last_served_at_end = sorted((row for row in unwatched if books.order(row) > sequence.order), key=books.order)
+    while last_served_at_end and not (
+        books.rows.has_free_row and books.blocks.pool.num_free >= num_wanted + _num_promised_blocks(books)
+    ):
+        books.preempt(last_served_at_end.pop())
+
+
+def plan_admissions(books: Books, plan: PlanBuilder, *, only_watched: bool = False) -> None:
     """Admit waiting requests in order, until the first that does not fit. Nobody comes in while blocks are short."""
     sequence = None if plan.is_short_of_blocks else books.waiting.peek()
     if sequence is None:
@@ -47,6 +62,8 @@ def plan_admissions(books: Books, plan: PlanBuilder) -> None:
     num_promised = _num_promised_blocks(books)
     pool = books.blocks.pool
     while sequence is not None and plan.num_tokens_left and books.rows.has_free_row:
+        if only_watched and not sequence.request.stream:
+            return
         start = _find_start(books, plan, sequence)
         num_free = pool.num_free
         if start.num_free_wanted + num_promised > num_free:

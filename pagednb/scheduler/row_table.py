@@ -40,6 +40,8 @@ class RowTable:
         self.ends_at_eos = zeros(np.bool_)
         self.has_stop_ids = zeros(np.bool_)
         self.wants_updates = zeros(np.bool_)
+        self.is_stepwise = zeros(np.bool_)  # needs the host between two tokens; False in a free row
+        self.num_stepwise = 0
         self.sequences: list[Sequence | None] = [None] * max_num_seqs
         self.row_of: dict[int, int] = {}  # request id -> row
         self.prefilling: list[int] = []  # rows whose known tokens are not all scheduled
@@ -85,6 +87,8 @@ class RowTable:
         self.ends_at_eos[row] = not params.ignore_eos
         self.has_stop_ids[row] = bool(params.stop_token_ids)
         self.wants_updates[row] = request.wants_updates
+        self.is_stepwise[row] = params.needs_host_each_step
+        self.num_stepwise += params.needs_host_each_step
         self._reserve_output(len(output))
         self._outputs[row, : len(output)] = output
         self.sequences[row] = sequence
@@ -92,10 +96,10 @@ class RowTable:
         self.prefilling.append(row)
         return row
 
-    def advance_decodes(self, rows: np.ndarray) -> None:
-        """Each of ``rows`` computes one token and samples the next."""
-        self.num_computed[rows] += 1
-        num_tokens = self.num_tokens[rows] + 1
+    def advance_decodes(self, rows: np.ndarray, num_new: np.ndarray | int = 1) -> None:
+        """Each of ``rows`` computes ``num_new`` tokens, one number or one a row, and samples the token after each."""
+        self.num_computed[rows] += num_new
+        num_tokens = self.num_tokens[rows] + num_new
         self.num_tokens[rows] = num_tokens
         is_last = num_tokens == self.max_total[rows]
         if is_last.any():
@@ -139,6 +143,8 @@ class RowTable:
         self.request_ids[row] = NO_REQUEST
         self.num_computed[row] = self.max_total[row] = 0
         self.is_decoding[row] = False
+        self.num_stepwise -= int(self.is_stepwise[row])
+        self.is_stepwise[row] = False
         self._decode_rows = None
         if row in self.prefilling:
             self.prefilling.remove(row)
@@ -164,6 +170,7 @@ class RowTable:
         assert (self.num_prompt[taken] <= known).all() and (known <= tokens).all() and (tokens <= total).all(), (
             f"known {known}, with tokens in flight {tokens}, at most {total}"
         )
+        assert self.num_stepwise == self.is_stepwise.sum() == self.is_stepwise[taken].sum(), self.num_stepwise
         computed = self.num_computed[taken]
         is_prefilling = np.isin(taken, self.prefilling)
         assert len(set(self.prefilling)) == len(self.prefilling) == is_prefilling.sum(), f"{self.prefilling} prefill"

@@ -1,8 +1,8 @@
 """Continuous batching: which tokens run in the next step.
 
-Each step has one budget of tokens. Running decodes come first, one token each; then a prompt that is half computed;
-then waiting requests, by priority and arrival, with as much of their prompts as the budget still holds. The phases lie
-in files of their own; here is what the engine core sees of them.
+Each step has one budget of tokens. Running decodes come first; then waiting requests whose stream somebody watches;
+then prompts that are half computed; then the other requests that wait, by priority and arrival, with as much of their
+prompts as the budget still holds. The phases lie in files of their own; here is what the engine core sees of them.
 
 ``schedule`` advances all counts at once, so it may be called again before ``update`` brings the tokens. A steady decode
 step does no Python work per request. Called from the engine thread only; knows no torch, text or threads.
@@ -17,13 +17,16 @@ from pagednb.errors import ContextLengthError
 from pagednb.request import FinishReason, Request, RequestUpdate
 from pagednb.scheduler.books import Books
 from pagednb.scheduler.decode_phase import plan_decodes
-from pagednb.scheduler.output import RunnerOutput, SchedulerOutput
+from pagednb.scheduler.output import RunnerOutput, SchedulerOutput, StepLimits
 from pagednb.scheduler.plan_builder import PlanBuilder
-from pagednb.scheduler.prefill_phase import plan_admissions, plan_prefills, unpark_forks
+from pagednb.scheduler.prefill_phase import make_room_for_watched, plan_admissions, plan_prefills, unpark_forks
 from pagednb.scheduler.sequence import Sequence
 from pagednb.scheduler.shared_prefix import SharedPrefixFinder
 from pagednb.scheduler.stats import Counters, SchedulerStats
 from pagednb.scheduler.token_phase import final_update, take_tokens
+
+_MIN_PROMPT_TOKENS = 64
+"""What a step under a limit computes of waiting prompts at least, so that nobody starves beside a watched stream."""
 
 
 class Scheduler:
@@ -37,6 +40,7 @@ class Scheduler:
         self._shared_prefix = SharedPrefixFinder(config.min_shared_prefix_tokens)
         self._step = 0
         self._num_arrived = 0
+        self._interactive: set[int] = set()  # requests somebody watches
 
     @property
     def num_waiting(self) -> int:
@@ -53,6 +57,11 @@ class Scheduler:
         """Whether any request is unfinished."""
         return self.num_waiting > 0 or self.num_running > 0
 
+    @property
+    def has_interactive(self) -> bool:
+        """Whether a request whose stream somebody watches waits or runs."""
+        return bool(self._interactive)
+
     # requests come and go
 
     def add(self, request: Request) -> None:
@@ -66,6 +75,8 @@ class Scheduler:
         sequence = Sequence(request, self._num_arrived)
         self._num_arrived += 1
         self._books.enqueue(sequence)
+        if request.stream:
+            self._interactive.add(request.request_id)
 
     def check_fits(self, request: Request) -> None:
         """Raise ContextLengthError if ``request`` could never run, however empty the cache. Reads constants only."""
@@ -84,16 +95,20 @@ class Scheduler:
 
     def abort(self, request_ids: Iterable[int]) -> list[RequestUpdate]:
         """End requests wherever they are and return their output so far; ids that are not here are skipped."""
-        return [final_update(sequence, FinishReason.ABORT) for sequence in self._books.remove(request_ids)]
+        removed = self._books.remove(request_ids)
+        self._forget_interactive(sequence.request.request_id for sequence in removed)
+        return [final_update(sequence, FinishReason.ABORT) for sequence in removed]
 
     def finish_stopped(self, request_id: int) -> RequestUpdate:
         """End a request whose text met a stop string; tokens that are still in flight are dropped."""
         (sequence,) = self._books.remove([request_id])
+        self._forget_interactive([request_id])
         return final_update(sequence, FinishReason.STOP)
 
     def reset(self) -> None:
         """Forget all requests and cached prefixes, as after a fault."""
         self._books = Books(self._config, self._geometry, self._counters)
+        self._interactive.clear()
 
     def reset_prefix_cache(self) -> None:
         """Forget cached prefixes; running requests keep their blocks."""
@@ -101,12 +116,17 @@ class Scheduler:
 
     # one step
 
-    def schedule(self) -> SchedulerOutput:
-        """Plan the next step. A plan that is not empty must be executed; an empty one carries nothing."""
+    def schedule(self, limits: StepLimits = StepLimits()) -> SchedulerOutput:  # noqa: B008  (frozen)
+        """Plan the next step. A plan that is not empty must be executed; an empty one carries nothing.
+
+        Several decode steps are planned only where nothing needs the host between them.
+        """
         self._step += 1
-        plan = PlanBuilder(self._step, self._config.max_num_batched_tokens)
-        plan_decodes(self._books, plan)
+        make_room_for_watched(self._books)
+        plan = PlanBuilder(self._step, self._token_budget(limits))
+        plan_decodes(self._books, plan, max_decode_steps=limits.max_decode_steps)
         plan.share_prefix(self._shared_prefix.find(self._books, plan.decode_rows))
+        plan_admissions(self._books, plan, only_watched=True)
         plan_prefills(self._books, plan)
         plan_admissions(self._books, plan)
         unpark_forks(self._books, plan)
@@ -121,7 +141,20 @@ class Scheduler:
         Plans are updated in the order in which they were made. Tokens of a request that has left its row since the
         plan was made are dropped; a preempted one samples that position again.
         """
-        return take_tokens(self._books, plan, output)
+        updates = take_tokens(self._books, plan, output)
+        self._forget_interactive(update.request_id for update in updates if update.finish_reason is not None)
+        return updates
+
+    def _token_budget(self, limits: StepLimits) -> int:
+        """Return how many tokens the step may have: what ``limits`` say, but always room for some prompt tokens."""
+        most = self._config.max_num_batched_tokens
+        if limits.max_num_tokens is None:
+            return most
+        return min(most, max(limits.max_num_tokens, len(self._books.rows.decode_rows) + _MIN_PROMPT_TOKENS))
+
+    def _forget_interactive(self, request_ids: Iterable[int]) -> None:
+        if self._interactive:
+            self._interactive.difference_update(request_ids)
 
     # figures and proofs
 

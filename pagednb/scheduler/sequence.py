@@ -13,7 +13,8 @@ class Sequence:
     """A request, its place in the order of service, and what preemption must not lose.
 
     Attributes:
-        order: (priority, arrival); the least is served first and preempted last.
+        order: (priority, 0 if somebody watches the stream else 1, arrival); the least is served first and preempted
+            last.
         output_token_ids: int32, the output known when it last lost its row.
         block_digests: names of its full blocks, computed once and extended as tokens become known.
         num_cached_tokens: prompt tokens that the prefix cache answered at first admission; None before.
@@ -23,7 +24,7 @@ class Sequence:
 
     def __init__(self, request: Request, arrival: int) -> None:
         self.request = request
-        self.order = (request.priority, arrival)
+        self.order = (request.priority, 0 if request.stream else 1, arrival)
         self.output_token_ids = _NO_TOKENS
         self.block_digests: list[bytes] = []
         self.num_cached_tokens: int | None = None

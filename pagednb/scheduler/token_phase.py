@@ -26,18 +26,33 @@ class _News(NamedTuple):
 
 
 def take_tokens(books: Books, plan: SchedulerOutput, output: RunnerOutput) -> list[RequestUpdate]:
-    """Note the tokens of an executed plan; those of requests that lost their row meanwhile are dropped."""
-    assert output.token_ids.shape == (len(plan.sampled_rows), 1), f"{output.token_ids.shape} tokens"
-    is_current = books.rows.is_current(plan.sampled_rows, plan.sampled_request_ids, plan.step)
-    samples = np.flatnonzero(is_current)
+    """Note the tokens of an executed plan, one update for each request that has news.
+
+    Dropped are tokens of requests that lost their row meanwhile, and those after a sequence's end.
+    """
+    shape = (len(plan.sampled_rows), plan.num_decode_steps)
+    assert output.token_ids.shape == shape, f"{output.token_ids.shape} tokens instead of {shape}"
+    news: dict[int, list[_News]] = {}
+    for step in range(plan.num_decode_steps):
+        for each in _take_step(books, plan, output.token_ids[:, step], step):
+            news.setdefault(_id_of(each), []).append(each)
+    logprobs = {} if output.logprobs is None else _by_sample(output.logprobs)
+    return [_update(each, output.logprobs, logprobs) for each in news.values()]
+
+
+def _take_step(books: Books, plan: SchedulerOutput, token_ids: np.ndarray, step: int) -> list[_News]:
+    """Note the tokens of one of the plan's decode steps; rows whose sequences end are left at once."""
+    takes = books.rows.is_current(plan.sampled_rows, plan.sampled_request_ids, plan.step)
+    if plan.decode_counts is not None:
+        takes &= plan.decode_counts > step
+    samples = np.flatnonzero(takes)
     if not len(samples):
         return []
-    rows, token_ids = plan.sampled_rows[samples], output.token_ids[samples, 0]
+    rows, token_ids = plan.sampled_rows[samples], token_ids[samples]
     books.rows.append(rows, token_ids)
     news = _find_news(books, rows, token_ids, samples)
     books.leave([books.rows.row_of[_id_of(each)] for each in news if each.finish_reason is not None])
-    logprobs = {} if output.logprobs is None else _by_sample(output.logprobs)
-    return [_update(each, output.logprobs, logprobs) for each in news]
+    return news
 
 
 def final_update(sequence: Sequence, reason: FinishReason) -> RequestUpdate:
@@ -82,7 +97,9 @@ def _id_of(news: _News) -> int:
     return news.sequence.request.request_id
 
 
-def _update(news: _News, logprobs: LogprobArrays | None, sample_to_index: dict[int, int]) -> RequestUpdate:
+def _update(all_news: list[_News], logprobs: LogprobArrays | None, sample_to_index: dict[int, int]) -> RequestUpdate:
+    """Return what the step brought one request; ``all_news`` in order."""
+    news = all_news[-1]
     request = news.sequence.request
     num_top = request.sampling_params.logprobs
     entries: tuple[TokenLogprobs, ...] = ()
@@ -91,7 +108,7 @@ def _update(news: _News, logprobs: LogprobArrays | None, sample_to_index: dict[i
         entries = (_token_logprobs(logprobs, sample_to_index[news.sample], num_top),)
     return RequestUpdate(
         request_id=request.request_id,
-        new_token_ids=(news.token_id,) if request.wants_updates else (),
+        new_token_ids=tuple(each.token_id for each in all_news) if request.wants_updates else (),
         logprobs=entries,
         finish_reason=news.finish_reason,
         stop_token_id=news.stop_token_id,

@@ -9,11 +9,11 @@ from pagednb.scheduler.sequence import Sequence
 
 
 class WaitingQueue:
-    """A heap by (priority, arrival): whoever was preempted comes before all later arrivals of its priority."""
+    """A heap by ``Sequence.order``: whoever was preempted comes before all later arrivals of its class."""
 
     def __init__(self) -> None:
         self._sequences: dict[int, Sequence] = {}  # by request id, parked ones included
-        self._heap: list[tuple[tuple[int, int], int]] = []  # (order, request id); removed requests linger
+        self._heap: list[tuple[tuple[int, int, int], int]] = []  # (order, request id); removed requests linger
         self._parked: dict[int, list[int]] = {}  # parent's request id -> requests that wait for it
 
     def __len__(self) -> int:

@@ -97,6 +97,14 @@ def test_first_tokens_come_with_the_result_and_not_with_the_launch() -> None:
     assert log.first_token_s == pytest.approx({8: 100 + 2 * EXECUTE_S + WAIT_S, 9: 100 + 2 * EXECUTE_S + WAIT_S})
 
 
+def test_several_decode_steps_in_one_are_counted() -> None:
+    script = Script()
+    with script.recorder.record() as log:
+        script.recorder.execute(make_plan((), (1,))).result()
+        script.recorder.execute(dataclasses.replace(make_plan((1,)), num_decode_steps=8)).result()
+    assert (log.num_steps, log.num_decode_steps) == (2, 9)
+
+
 def test_readiness_is_the_executors() -> None:
     script = Script()
     with script.recorder.record() as log:

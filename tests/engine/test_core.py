@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.fixed_pace import FixedPace
+from support.traffic import Setting, make_request
 
 from pagednb.engine.core import EngineCore
+from pagednb.engine.step_pacer import StepPacer
 from pagednb.request import RequestUpdate
-from pagednb.scheduler.output import RunnerOutput, SchedulerOutput
+from pagednb.scheduler.output import RunnerOutput, SchedulerOutput, StepLimits
 
 
 class Diary:
@@ -26,7 +29,8 @@ class Diary:
     def has_work(self) -> bool:
         return self.num_left > 0 or self.num_in_flight > 0
 
-    def schedule(self) -> SchedulerOutput:
+    def schedule(self, limits: StepLimits) -> SchedulerOutput:
+        assert limits == StepLimits()
         if not self.num_left:
             return SchedulerOutput(step=0)
         self.num_left -= 1
@@ -56,6 +60,7 @@ class Diary:
 class Pending:
     diary: Diary
     step: int
+    is_ready: bool = False
 
     def result(self) -> RunnerOutput:
         self.diary.events.append(f"read {self.step}")
@@ -94,3 +99,63 @@ def test_reset_forgets_what_was_launched() -> None:
     diary.num_left = diary.num_in_flight = 0
     assert not core.has_work
     assert diary.events == ["execute 1", "reset", "reset"]
+
+
+class Device:
+    """An executor with a clock: a step of ``device_s`` begins when it is launched and the one before it is over."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, host_s: float, device_s: float) -> None:
+        self.now_s, self.free_s = 0.0, 0.0
+        self._host_s, self._device_s = host_s, device_s
+        monkeypatch.setattr("pagednb.engine.core.time.perf_counter", lambda: self.now_s)
+
+    def execute(self, plan: SchedulerOutput) -> DeviceStep:
+        self.now_s += self._host_s
+        self.free_s = max(self.free_s, self.now_s) + self._device_s * plan.num_decode_steps
+        return DeviceStep(self, len(plan.sampled_rows), plan.num_decode_steps, self.free_s)
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceStep:
+    device: Device
+    num_rows: int
+    num_steps: int
+    end_s: float
+
+    @property
+    def is_ready(self) -> bool:
+        return self.device.now_s >= self.end_s
+
+    def result(self) -> RunnerOutput:
+        self.device.now_s = max(self.device.now_s, self.end_s)
+        return RunnerOutput(token_ids=np.full((self.num_rows, self.num_steps), 7))
+
+
+def decoding_core(device: Device, pacer: FixedPace | StepPacer) -> EngineCore:
+    scheduler = Setting(num_blocks=160, block_size=16, eos_token_ids=()).build().scheduler
+    scheduler.add(make_request(1, [1, 2, 3], 157))
+    return EngineCore(scheduler, device, launch_ahead=1, pacer=pacer)
+
+
+def test_the_pacer_hears_how_long_steps_took_and_which_came_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    for host_s, is_late in ((0.5, False), (3.0, True)):
+        pacer = FixedPace()
+        core = decoding_core(Device(monkeypatch, host_s=host_s, device_s=2.0), pacer)
+        for _ in range(10):
+            core.step()
+        first, *others = pacer.timings[1:]
+        assert first.has_prefills is False and first.num_tokens == 1
+        assert {timing.was_late for timing in others} == {is_late}
+        # of a late step only an upper bound is known: its end is seen after the next one's launch
+        assert all(timing.device_s == pytest.approx(max(host_s, 2.0)) for timing in others)
+
+
+def test_steps_go_out_together_while_launching_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch of 9 ms against steps of 4: alone the device would idle more than half of the time."""
+    device = Device(monkeypatch, host_s=9.0, device_s=4.0)
+    core = decoding_core(device, StepPacer())
+    updates = []
+    while core.has_work:
+        updates += core.step()
+    assert len(updates[-1].output_token_ids) == 157
+    assert device.now_s < 1.25 * 157 * 4.0

@@ -44,6 +44,7 @@ def expected_tokens(seed: int, num_prompt_tokens: int, num_tokens: int) -> tuple
 @dataclasses.dataclass(frozen=True)
 class _Ready:
     output: RunnerOutput
+    is_ready: bool = True
 
     def result(self) -> RunnerOutput:
         return self.output

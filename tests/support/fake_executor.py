@@ -48,10 +48,16 @@ class _Row:
     num_written: int
     last_token: int = NEVER_WRITTEN
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the row has sampled its last token: there is no more to compute."""
+        return self.num_written >= self.admission.max_total_tokens - 1
+
 
 @dataclasses.dataclass(frozen=True)
 class _Ready:
     output: RunnerOutput
+    is_ready: bool = True
 
     def result(self) -> RunnerOutput:
         return self.output
@@ -65,6 +71,7 @@ class FakeExecutor:
         self._contexts = np.zeros(geometry.num_blocks, dtype=np.int64)  # checksum of all tokens up to the last written
         self.num_steps = 0
         self.num_copies = 0
+        self.num_runs_ahead = 0  # plans of several decode steps
         self._block_size = geometry.block_size
         self._rows: dict[int, _Row] = {}
         self._last_step = 0
@@ -79,23 +86,31 @@ class FakeExecutor:
         assert not plan.is_empty, "an empty plan must not be executed"
         assert plan.step > self._last_step, f"step {plan.step} after {self._last_step}"
         self.num_steps += 1
+        self.num_runs_ahead += plan.num_decode_steps > 1
         self._last_step = plan.step
         _check_types(plan)
         self._apply_diff(plan)
         newcomers = {admission.row for admission in plan.admissions}
-        for row in plan.decode_rows.tolist():
+        columns = [self._run_step(plan, newcomers) for _ in range(plan.num_decode_steps)]
+        token_ids = np.array(columns, dtype=np.int64).reshape(plan.num_decode_steps, -1).T
+        return _Ready(RunnerOutput(token_ids=token_ids, logprobs=self._logprobs(plan, columns)))
+
+    def _run_step(self, plan: SchedulerOutput, newcomers: set[int]) -> list[int]:
+        """One decode step of the plan, its chunks included; rows that have their last token stand still."""
+        decodes = [row for row in plan.decode_rows.tolist() if not self._rows[row].is_full]
+        assert len(decodes) == len(plan.decode_rows) or plan.num_decode_steps > 1, "a row decodes beyond its end"
+        for row in decodes:
             self._write(row, [self._rows[row].last_token], newcomers)
         for chunk in plan.prefills:
             self._write_chunk(chunk, newcomers)
-        for row in plan.decode_rows.tolist():
+        for row in decodes:
             self._note_contexts(row, self._rows[row].num_written - 1)
         for chunk in plan.prefills:
             self._note_contexts(chunk.row, chunk.start)
         sampling = [*plan.decode_rows.tolist(), *(chunk.row for chunk in plan.prefills if chunk.samples)]
         assert plan.sampled_rows.tolist() == sampling, f"{plan.sampled_rows} for {sampling}"
-        tokens = [self._sample(row, plan.max_seq_len) for row in sampling]
-        token_ids = np.array(tokens, dtype=np.int64)[:, None] if tokens else np.empty((0, 1), dtype=np.int64)
-        return _Ready(RunnerOutput(token_ids=token_ids, logprobs=self._logprobs(sampling, tokens)))
+        full = set(plan.decode_rows.tolist()) - set(decodes)
+        return [NEVER_WRITTEN if row in full else self._sample(row, plan.max_seq_len) for row in sampling]
 
     def reset(self) -> None:
         """Forget all rows."""
@@ -182,10 +197,12 @@ class FakeExecutor:
         assert (history != NEVER_WRITTEN).all(), f"row {row} reads slots that were never written"
         return history
 
-    def _logprobs(self, rows: list[int], tokens: list[int]) -> LogprobArrays | None:
+    def _logprobs(self, plan: SchedulerOutput, columns: list[list[int]]) -> LogprobArrays | None:
+        rows, tokens = plan.sampled_rows.tolist(), columns[0]
         asked = [i for i, row in enumerate(rows) if self._rows[row].admission.sampling_params.logprobs is not None]
         if not asked:
             return None
+        assert plan.num_decode_steps == 1, "logprobs need the host each step"
         width = max(self._rows[rows[i]].admission.sampling_params.logprobs or 0 for i in asked)
         return LogprobArrays(
             sample_positions=np.array(asked, dtype=np.int32),

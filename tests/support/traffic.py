@@ -7,6 +7,7 @@ import random
 
 import numpy as np
 from support.fake_executor import EOS, VOCAB_SIZE, FakeExecutor, tokens_alone
+from support.fixed_pace import FixedPace
 
 from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.engine.core import EngineCore
@@ -37,6 +38,8 @@ class Setting:
     max_num_seqs: int = 6
     max_num_batched_tokens: int = 64
     enable_prefix_caching: bool = True
+    decode_steps: int = 1
+    logprobs: tuple[int | None, ...] = (None, None, None, 0, 2)  # what requests ask for
     launch_ahead: int = 0  # more than the engine ever asks for: the scheduler must not depend on it
     eos_token_ids: tuple[int, ...] = (EOS,)
     min_shared_prefix_tokens: int | None = None
@@ -61,7 +64,12 @@ class Setting:
             eos_token_ids=self.eos_token_ids,
             min_shared_prefix_tokens=self.min_shared_prefix_tokens,
         )
-        return EngineCore(Scheduler(config, self.geometry), FakeExecutor(self.geometry), launch_ahead=self.launch_ahead)
+        return EngineCore(
+            Scheduler(config, self.geometry),
+            FakeExecutor(self.geometry),
+            launch_ahead=self.launch_ahead,
+            pacer=FixedPace(max_decode_steps=self.decode_steps),
+        )
 
 
 class Watcher:
@@ -194,7 +202,7 @@ class Traffic:
             temperature=0.0,
             ignore_eos=self.random.random() < 0.5,
             stop_token_ids=[3, 4] if self.random.random() < 0.2 else None,
-            logprobs=self.random.choice((None, None, None, 0, 2)),
+            logprobs=self.random.choice(self.setting.logprobs),
         )
         request = make_request(
             len(self.watcher.requests) + 1,

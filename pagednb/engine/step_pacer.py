@@ -1,0 +1,92 @@
+"""How much the next step may do, learnt from how long the last ones took.
+
+Two questions, two rules. How many decode steps go out at once: as few as keep the device fed. A launch that finds the
+device idle came too late, because the model is small or another thread holds the interpreter lock; then the number
+doubles, and after a long time without such a launch it is halved on trial. How many tokens a step has: all that fit,
+unless somebody watches a stream; then so many that a step takes about ``TARGET_STEP_S`` at the speed measured last.
+
+Used by the engine core, on the engine thread. Knows no clock: it is told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pagednb.scheduler.output import StepLimits
+
+MAX_DECODE_STEPS = 8
+TARGET_STEP_S = 0.025
+"""Between two tokens of a watched stream; 40 tokens a second are faster than anyone reads."""
+
+# late launches in a row that double the decode steps, punctual ones that halve them
+_LATE_TO_DOUBLE = 2
+_PUNCTUAL_TO_HALVE = 200
+
+# steps below this say little about the device's speed: they read weights, whatever the number of tokens
+_MIN_TOKENS_MEASURED = 256
+_WEIGHT_OF_NEWEST = 0.3
+_MIN_BUDGET = 128
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StepTiming:
+    """What the engine core saw of one executed step.
+
+    Attributes:
+        num_tokens: computed in it.
+        has_prefills: whether any of them belonged to a prompt.
+        num_decode_steps: decode steps run in one go.
+        device_s: from its launch, or the end of the step before it, to its own end; an upper bound of the device's
+            time.
+        was_late: whether the step before it had ended when it was launched, so that the device stood idle.
+    """
+
+    num_tokens: int
+    has_prefills: bool
+    num_decode_steps: int
+    device_s: float
+    was_late: bool
+
+
+class StepPacer:
+    """Chooses the limits of the next step."""
+
+    def __init__(self, *, max_decode_steps: int = MAX_DECODE_STEPS, target_step_s: float = TARGET_STEP_S) -> None:
+        self._max_decode_steps = max_decode_steps
+        self._target_step_s = target_step_s
+        self._num_decode_steps = 1
+        self._num_late = 0
+        self._num_punctual = 0
+        self._tokens_per_s: float | None = None  # of steps large enough to tell
+
+    def limits(self, *, has_interactive: bool) -> StepLimits:
+        """Return what the next step may do; ``has_interactive``: somebody watches a stream."""
+        if not has_interactive or self._tokens_per_s is None:
+            return StepLimits(max_decode_steps=self._num_decode_steps)
+        budget = max(_MIN_BUDGET, int(self._target_step_s * self._tokens_per_s))
+        return StepLimits(max_decode_steps=self._num_decode_steps, max_num_tokens=budget)
+
+    def record(self, timing: StepTiming) -> None:
+        """Learn from a step; called once for each, in order."""
+        if timing.num_tokens >= _MIN_TOKENS_MEASURED and timing.device_s > 0:
+            self._measure(timing.num_tokens / timing.device_s)
+        if timing.has_prefills:
+            return  # its launch is longer than that of a decode step, and tells nothing about the next one
+        if timing.was_late:
+            self._num_punctual = 0
+            self._num_late += 1
+            if self._num_late >= _LATE_TO_DOUBLE:
+                self._set_decode_steps(2 * self._num_decode_steps)
+        else:
+            self._num_late = 0
+            self._num_punctual += 1
+            if self._num_punctual >= _PUNCTUAL_TO_HALVE:
+                self._set_decode_steps(self._num_decode_steps // 2)
+
+    def _measure(self, tokens_per_s: float) -> None:
+        old = self._tokens_per_s
+        self._tokens_per_s = tokens_per_s if old is None else old + _WEIGHT_OF_NEWEST * (tokens_per_s - old)
+
+    def _set_decode_steps(self, number: int) -> None:
+        self._num_decode_steps = min(max(number, 1), self._max_decode_steps)
+        self._num_late = self._num_punctual = 0
