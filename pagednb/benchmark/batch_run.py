@@ -50,6 +50,7 @@ def run_batch(engine: MeasuredEngine, requests: Sequence[TimedRequest]) -> Figur
         tpot_p50_ms=percentile(times.tpot_ms, 50),
         tpot_p99_ms=percentile(times.tpot_ms, 99),
         num_steps=log.num_steps,
+        mean_decode_steps=log.num_decode_steps / log.num_steps,
         host_ms_per_step=_host_ms_per_step(engine, [log]),
         peak_kv_use=log.peak_kv_use,
         kv_waste=statistics.mean(log.wastes),
@@ -80,6 +81,7 @@ def run_single(engine: MeasuredEngine, seed: int) -> Figures:
         ttft_p50_ms=1e3 * statistics.median(ttft_s),
         tpot_p50_ms=1e3 * statistics.median(tpot_s),
         num_steps=logs[-1].num_steps,
+        mean_decode_steps=logs[-1].num_decode_steps / logs[-1].num_steps,
         host_ms_per_step=_host_ms_per_step(engine, logs),
         peak_kv_use=max(log.peak_kv_use for log in logs),
     )

@@ -31,6 +31,7 @@ class Figures:
         batch_loss, share_kept, peak_kv_use, kv_waste, prefix_hit_rate: shares, 0 to 1.
         host_ms_per_step: what the engine thread spends outside waiting for the device; None on a CPU, where a step
             is computed by that thread.
+        mean_decode_steps: how many the engine ran in one go, on average; a step with prompts counts as one.
         kv_waste: mean share of the slots in block tables that held no token.
     """
 
@@ -52,6 +53,7 @@ class Figures:
     tpot_p50_ms: float | None = _figure("TPOT p50", "ms", decimals=2)
     tpot_p99_ms: float | None = _figure("TPOT p99", "ms", decimals=2)
     num_steps: int | None = _figure("steps")
+    mean_decode_steps: float | None = _figure("decode steps in a step", decimals=2)
     host_ms_per_step: float | None = _figure("host time per step", "ms", decimals=2)
     peak_kv_use: float | None = _figure("KV blocks used, peak", "%", decimals=1)
     kv_waste: float | None = _figure("KV slots empty, mean", "%", decimals=1)

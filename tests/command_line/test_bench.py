@@ -70,7 +70,8 @@ def test_single_and_the_chats() -> None:
     done = bench("embedded", "single", "chat-while-label", "--rows", "48", "--seeds", "1")
     assert done.returncode == 0, done.stderr
     workloads = last_json(done.stdout)["workloads"]
-    assert workloads["single"]["num_steps"] == 257
+    single = workloads["single"]
+    assert 256 <= single["num_steps"] * single["mean_decode_steps"] <= 264  # several may run in one go, some in vain
     assert workloads["chat-while-label"]["gap_p99_ms"] > 0
     assert cells(done.stdout)["chat (tok/s)"][0] == "-"
 
