@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from pagednb.config import CacheGeometry, EngineConfig
 from pagednb.engine.core import EngineCore
 from pagednb.engine.metrics import MemoryUse
+from pagednb.engine.step_pacer import StepPacer
 from pagednb.engine.tokenization import TextCodec, load_text_codec
 from pagednb.scheduler.scheduler import Scheduler
 
@@ -72,7 +73,7 @@ class ModelEngineBuilder:
         launch_ahead: Literal[0, 1] = 1 if resolved.device.startswith("cuda") else 0
         report = runner.memory
         return EngineParts(
-            core=EngineCore(scheduler, runner, launch_ahead=launch_ahead),
+            core=EngineCore(scheduler, runner, launch_ahead=launch_ahead, pacer=StepPacer()),
             geometry=runner.geometry,
             max_num_seqs=runner.scheduler_config.max_num_seqs,
             memory=MemoryUse(
