@@ -70,8 +70,13 @@ _MULTI_STEPS = (2, 4, 8)
 _MIXED_DECODES = (0, 8, 64, 256, 512, 1024)
 _PREFILLS = (1, 8, 64)
 _PREFILL_TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048)
-_USUAL_PREFILL_TOKENS = 512
+# where context costs little, one bound serves short sequences and longer ones
 _MIN_CONTEXT = 1024
+_MIN_MULTI_STEP_CONTEXT = 2048
+_MIN_MIXED_CONTEXT = 4096
+# captured when the model is loaded
+_USUAL_CONTEXTS = (1024, 2048)
+_USUAL_PREFILL_TOKENS = 512
 
 
 class GraphShapes:
@@ -93,30 +98,28 @@ class GraphShapes:
 
     def fit(self, exact: StepShape) -> StepShape | None:
         """Return the smallest shape that holds ``exact``; None when it is left to the eager path."""
-        context = self._context(exact.context)
         if exact.num_prefills:
-            return self._mixed(exact, context)
-        if exact.num_steps > 1 and exact.num_steps not in _MULTI_STEPS:
-            return None
-        sizes = self.batch_sizes if exact.num_steps == 1 else self._multi_step_batch_sizes
-        size = _at_least(exact.num_decodes, sizes)
-        return None if size is None else exact._replace(num_decodes=size, context=context)
+            return self._fit_mixed(exact)
+        if exact.num_steps > 1:
+            return self._fit_multi_step(exact)
+        num_decodes = _at_least(exact.num_decodes, self.batch_sizes)
+        assert num_decodes is not None, f"{exact.num_decodes} decodes, at most {self.batch_sizes[-1]}"
+        return exact._replace(num_decodes=num_decodes, context=self._context(exact.context, _MIN_CONTEXT))
 
     def usual(self) -> list[StepShape]:
         """Return the shapes worth a graph from the start: plain rows, short contexts, prompts that come alone."""
-        context = self._context(1)
-        decodes = [StepShape(size, context) for size in reversed(self.batch_sizes)]
-        prompts = [
-            StepShape(0, context, num_prefills=1, num_prefill_tokens=tokens, max_query_len=tokens)
+        contexts = sorted({min(context, self._max_model_len) for context in _USUAL_CONTEXTS})
+        exact = [StepShape(size, context) for context in contexts for size in reversed(self.batch_sizes)]
+        if self._with_shared_prefix:  # one is enough to compile what groups need
+            exact.append(exact[0]._replace(has_shared_prefix=True))
+        longest_prompt = min(_USUAL_PREFILL_TOKENS, self._max_mixed_tokens, self._max_model_len)
+        exact += [
+            StepShape(0, 1, num_prefills=1, num_prefill_tokens=tokens, max_query_len=tokens)
             for tokens in _PREFILL_TOKENS
-            if tokens <= min(_USUAL_PREFILL_TOKENS, self._max_mixed_tokens, context)
+            if tokens <= longest_prompt
         ]
-        several = [
-            StepShape(size, context, num_steps=steps) for size in self._multi_step_batch_sizes for steps in _MULTI_STEPS
-        ]
-        # one is enough to compile what groups need
-        groups = [decodes[0]._replace(has_shared_prefix=True)] if self._with_shared_prefix else []
-        return [*decodes, *groups, *prompts, *several]
+        exact += [StepShape(size, 1, num_steps=k) for size in self._multi_step_batch_sizes for k in _MULTI_STEPS]
+        return [shape for shape in map(self.fit, exact) if shape is not None]
 
     @staticmethod
     def max_tokens(max_num_seqs: int) -> int:
@@ -128,24 +131,31 @@ class GraphShapes:
         """Return the sequences of the largest shape."""
         return max_num_seqs + _PREFILLS[-1]
 
-    def _mixed(self, exact: StepShape, context: int) -> StepShape | None:
+    def _fit_multi_step(self, exact: StepShape) -> StepShape | None:
+        num_decodes = _at_least(exact.num_decodes, self._multi_step_batch_sizes)
+        if exact.num_steps not in _MULTI_STEPS or num_decodes is None:
+            return None
+        return exact._replace(num_decodes=num_decodes, context=self._context(exact.context, _MIN_MULTI_STEP_CONTEXT))
+
+    def _fit_mixed(self, exact: StepShape) -> StepShape | None:
         num_decodes = _at_least(exact.num_decodes, self._mixed_decodes)
         num_prefills = _at_least(exact.num_prefills, _PREFILLS)
         num_prefill_tokens = _at_least(exact.num_prefill_tokens, _PREFILL_TOKENS)
-        if exact.num_tokens > self._max_mixed_tokens or None in (num_decodes, num_prefills, num_prefill_tokens):
+        if num_decodes is None or num_prefills is None or num_prefill_tokens is None:
             return None
-        assert num_decodes is not None and num_prefills is not None and num_prefill_tokens is not None
+        if exact.num_tokens > self._max_mixed_tokens:
+            return None
         return exact._replace(
             num_decodes=num_decodes,
-            context=context,
+            context=self._context(exact.context, _MIN_MIXED_CONTEXT),
             num_prefills=num_prefills,
             num_prefill_tokens=num_prefill_tokens,
             max_query_len=num_prefill_tokens,
         )
 
-    def _context(self, max_seq_len: int) -> int:
+    def _context(self, max_seq_len: int, least: int) -> int:
         # powers of two keep the attention kernel's split size, and so its sums, as in the eager step
-        return min(max(_MIN_CONTEXT, 1 << (max_seq_len - 1).bit_length()), self._max_model_len)
+        return min(max(least, 1 << (max_seq_len - 1).bit_length()), self._max_model_len)
 
 
 def _up_to(sizes: tuple[int, ...], largest: int) -> tuple[int, ...]:

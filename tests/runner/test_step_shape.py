@@ -76,6 +76,14 @@ def test_several_steps_that_no_graph_runs_at_once(num_decodes, num_steps):
     assert shapes().fit(StepShape(num_decodes, 100, num_steps=num_steps)) is None
 
 
+def test_where_context_costs_little_one_shape_serves_more():
+    made = shapes()
+    assert {made.fit(StepShape(2, context, num_steps=4)).context for context in (1, 1500, 2048)} == {2048}
+    assert {made.fit(mixed(3, [20], context)).context for context in (30, 1500, 4096)} == {4096}
+    assert made.fit(mixed(3, [20], 4097)).context == 8192
+    assert shapes(max_model_len=500).fit(mixed(3, [20], 40)).context == 500
+
+
 def test_prefills_fit_shapes_that_hold_them():
     made, seen = shapes(), set()
     queries = ([1], [16], [17], [128], [5, 90, 3], [1] * 9, [300] * 6, [30] * 64, [2048])
@@ -104,6 +112,7 @@ def test_the_usual_shapes_are_shapes_that_steps_fit():
     assert len(usual) == len(set(usual)) and all(made.fit(shape) == shape for shape in usual)
     assert {shape.num_decodes for shape in usual if shape.num_steps == 1} == {0, 1, 2, 4, 8, 16, 20}
     assert {shape.num_steps for shape in usual} == {1, 2, 4, 8}
+    assert {shape.context for shape in usual if shape.num_steps == 1 and not shape.num_prefills} == {1024, 2048}
     assert {shape.num_prefill_tokens for shape in usual} == {0, 16, 32, 64, 128, 256, 512}
     small = shapes(max_num_seqs=1, max_model_len=100, max_mixed_tokens=40).usual()
     assert {shape.num_prefill_tokens for shape in small} == {0, 16, 32}
