@@ -29,7 +29,8 @@ class PagedAttention:
         num_decodes = batch.num_decodes
         if batch.num_prefills == 0:
             return self._attend_decodes(q, cache, batch, slice(None))
-        chunks: torch.Tensor = self._prefill(
+        out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+        self._prefill(
             q[num_decodes:],
             *cache,
             batch.block_tables[num_decodes:],
@@ -38,11 +39,11 @@ class PagedAttention:
             scale=self._scale,
             max_query_len=batch.max_query_len,
             sliding_window=self._sliding_window,
+            out=out[num_decodes:],
         )
-        if num_decodes == 0:
-            return chunks
-        decodes = self._attend_decodes(q[:num_decodes], cache, batch, slice(num_decodes))
-        return torch.cat((decodes, chunks))
+        if num_decodes:
+            self._attend_decodes(q[:num_decodes], cache, batch, slice(num_decodes), out=out[:num_decodes])
+        return out
 
     def attend_sampled(self, q: torch.Tensor, cache: KVCache, batch: ForwardBatch) -> torch.Tensor:
         """Return ``[num_sampled, num_q_heads, head_dim]`` for the queries of ``batch.sample_indices`` alone.
@@ -61,15 +62,17 @@ class PagedAttention:
         batch: ForwardBatch,
         seqs: torch.Tensor | slice,
         seq_lens: torch.Tensor | None = None,
+        *,
+        out: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attend with one query for each of ``seqs``, which are ``seq_lens`` long if not as long as in the batch."""
         seq_lens = batch.seq_lens[seqs] if seq_lens is None else seq_lens
         inputs = (q, *cache, batch.block_tables[seqs], seq_lens)
-        bounds = {"scale": self._scale, "max_seq_len": batch.max_seq_len}
+        options = {"scale": self._scale, "max_seq_len": batch.max_seq_len, "out": out}
         attended: torch.Tensor
         # a window may begin within the prefix, and differently for each sequence
         if batch.shared_prefix_lens is not None and self._sliding_window is None:
-            attended = self._decode_shared(*inputs, batch.shared_prefix_lens[seqs], **bounds)
+            attended = self._decode_shared(*inputs, batch.shared_prefix_lens[seqs], **options)
         else:
-            attended = self._decode(*inputs, **bounds, sliding_window=self._sliding_window)
+            attended = self._decode(*inputs, **options, sliding_window=self._sliding_window)
         return attended
