@@ -29,6 +29,8 @@ DISTURBANCES = {
     "chunks of 7": {"max_num_batched_tokens": 7},
     "chunks of 7, launch-ahead": {"max_num_batched_tokens": 7, "block_size": 4, "launch_ahead": 1},
     "launch-ahead": {"block_size": 32, "launch_ahead": 1},
+    "8 steps at once": {"decode_steps": 8},
+    "3 steps at once, launch-ahead, preemption": {**SMALL_POOL, "decode_steps": 3, "launch_ahead": 1},
     "preemption": {**SMALL_POOL, "max_num_batched_tokens": 64},
     "preemption, no prefix cache, launch-ahead": {**SMALL_POOL, "enable_prefix_caching": False, "launch_ahead": 1},
 }

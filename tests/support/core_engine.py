@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from support.fixed_pace import FixedPace
 
 from pagednb.config import EngineConfig
 from pagednb.engine.core import EngineCore
@@ -28,13 +29,17 @@ class CoreEngine:
         launch_ahead: int = 0,
         device: str = "cpu",
         min_shared_prefix_tokens: int | None = None,
+        decode_steps: int = 1,
+        dtype: str = "float32",
+        warms_up: bool = False,
         **options: Any,
     ) -> None:
-        config = EngineConfig(model=folder, device=device, dtype="float32", **options)
-        self.runner = build_runner(config, resolve_model(config))
+        config = EngineConfig(model=folder, device=device, dtype=dtype, **options)
+        self.runner = build_runner(config, resolve_model(config), warms_up=warms_up)
         limits = dataclasses.replace(self.runner.scheduler_config, min_shared_prefix_tokens=min_shared_prefix_tokens)
         self.scheduler = Scheduler(limits, self.runner.geometry)
-        self.core = EngineCore(self.scheduler, self.runner, launch_ahead=launch_ahead)
+        pacer = FixedPace(max_decode_steps=decode_steps)
+        self.core = EngineCore(self.scheduler, self.runner, launch_ahead=launch_ahead, pacer=pacer)
         self._num_requests = 0
 
     def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]) -> list[RequestUpdate]:
