@@ -170,8 +170,8 @@ class CacheGeometry:
 class SchedulerConfig:
     """Limits of one step, and what the scheduler must know of the model.
 
-    ``min_shared_prefix_tokens``: how many keys attention must save, in each layer, by reading a prefix once for a group
-    of decoding rows, for the plan to name the group; None names none.
+    A plan names a group of at least ``min_shared_prefix_rows`` decoding rows with a common prefix if reading it once
+    saves at least ``min_shared_prefix_tokens`` keys in each layer; None names none.
     """
 
     max_num_seqs: int
@@ -180,3 +180,4 @@ class SchedulerConfig:
     enable_prefix_caching: bool = True
     eos_token_ids: tuple[int, ...] = ()
     min_shared_prefix_tokens: int | None = None
+    min_shared_prefix_rows: int = 2

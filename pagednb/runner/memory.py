@@ -32,7 +32,7 @@ _GRAPH_WORKSPACE_BYTES = 64 * 2**20
 # split-KV decode leaves fp32 partial results: a split covers at least so many tokens, and there are at most so many
 _MIN_SPLIT_TOKENS = 256
 _MAX_DECODE_SPLITS = 64
-_SHARED_PREFIX_PARTS = 2  # as many more with a group of rows that share a prefix
+_SHARED_PREFIX_PARTS = 4  # as many more with a group of rows that share a prefix
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ class Scheduler:
         self._geometry = geometry
         self._counters = Counters()
         self._books = Books(config, geometry, self._counters)
-        self._shared_prefix = SharedPrefixFinder(config.min_shared_prefix_tokens)
+        self._shared_prefix = SharedPrefixFinder(config)
         self._step = 0
         self._num_arrived = 0
         self._interactive: set[int] = set()  # requests somebody watches

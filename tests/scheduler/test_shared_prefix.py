@@ -105,6 +105,19 @@ def test_a_group_must_save_enough(min_tokens, expected):
     watcher.finish()
 
 
+@pytest.mark.parametrize("others", [3, 4])
+def test_a_group_must_be_large_enough(others):
+    watcher = make_watcher(dataclasses.replace(ROOMY, max_num_batched_tokens=1000))
+    for request_id in range(3):
+        add(watcher, request_id, [*PREFIX, request_id + 40])
+    for request_id in range(3, 3 + others):
+        add(watcher, request_id, [50 + request_id])
+    watcher.step()
+    watcher.step()
+    assert (last_group(watcher) is None) == (others > 3)
+    watcher.finish()
+
+
 def test_without_prefix_caching_only_forks_share():
     watcher = make_watcher(dataclasses.replace(ROOMY, enable_prefix_caching=False))
     for request_id in range(3):

@@ -36,7 +36,11 @@ class CoreEngine:
     ) -> None:
         config = EngineConfig(model=folder, device=device, dtype=dtype, **options)
         self.runner = build_runner(config, resolve_model(config), warms_up=warms_up)
-        limits = dataclasses.replace(self.runner.scheduler_config, min_shared_prefix_tokens=min_shared_prefix_tokens)
+        limits = dataclasses.replace(
+            self.runner.scheduler_config,
+            min_shared_prefix_tokens=min_shared_prefix_tokens,
+            min_shared_prefix_rows=2,
+        )
         self.scheduler = Scheduler(limits, self.runner.geometry)
         pacer = FixedPace(max_decode_steps=decode_steps)
         self.core = EngineCore(self.scheduler, self.runner, launch_ahead=launch_ahead, pacer=pacer)
