@@ -45,6 +45,7 @@ class BatchState:
             min_p=min_p,
             block_table=torch.zeros((num_rows, width), dtype=torch.int32, device=device),
         )
+        self._table_cells = self.rows.block_table.view(-1)
 
     @staticmethod
     def num_bytes(max_num_seqs: int, max_blocks_per_seq: int) -> int:
@@ -64,10 +65,10 @@ class BatchState:
             assert diff.admitted_ints is not None and diff.admitted_floats is not None
             self._ints[:, diff.admitted_rows] = diff.admitted_ints
             self._floats[:, diff.admitted_rows] = diff.admitted_floats
-        table = self.rows.block_table.view(-1)
-        for cells, blocks in ((diff.admitted_cells, diff.admitted_blocks), (diff.grown_cells, diff.grown_blocks)):
-            if cells is not None:
-                table[cells] = blocks
+        for entries in (diff.admitted_blocks, diff.grown_blocks):
+            if entries is not None:
+                cells, block_ids = entries.unbind(0)
+                self._table_cells[cells] = block_ids
 
     def step_inputs(
         self, rows: torch.Tensor, *, max_seq_len: int, chunks: Chunks | None, sampled_seqs: torch.Tensor | None

@@ -77,7 +77,8 @@ class ModelRunner:
         # no graph runs all steps at once: one after another, each as the next takes its tokens from the device
         token_ids = torch.empty((shape.num_decodes, shape.num_steps), dtype=torch.int64, device=parts.state.device)
         for step in range(shape.num_steps):
-            token_ids[:, step] = self._run(parts, plan, shape._replace(num_steps=1)).token_ids[:, 0]
+            sampled = self._run(parts, plan, shape._replace(num_steps=1)).token_ids
+            token_ids[:, step] = sampled[: shape.num_decodes, 0]
         return StepTokens(token_ids)
 
     def reset(self) -> None:

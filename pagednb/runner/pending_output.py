@@ -10,11 +10,16 @@ from pagednb.scheduler.output import RunnerOutput
 
 
 class PendingOutput:
-    """Made by the runner on its stream right after a step is launched; ``result`` waits for it."""
+    """Made by the runner on its stream right after a step is launched; ``result``, called once, waits for it."""
 
     def __init__(self, tokens: StepTokens) -> None:
-        self._token_ids = to_host(tokens.token_ids)
         self._where = tokens.where
+        self._host_copies = tokens.host_copies
+        if tokens.host_copies:
+            # an allocation less: every call into torch is one in which another thread may take the interpreter lock
+            self._token_ids = tokens.host_copies.pop().copy_(tokens.token_ids, non_blocking=True)
+        else:
+            self._token_ids = to_host(tokens.token_ids)
         self._logprobs = None if tokens.logprobs is None else tokens.logprobs.to_host()
         self._copied: torch.cuda.Event | None = None
         if tokens.token_ids.is_cuda:
@@ -30,8 +35,10 @@ class PendingOutput:
         """Wait until the copies have arrived and return them. A fault of the device surfaces here."""
         if self._copied is not None:
             self._copied.synchronize()
-        token_ids = self._token_ids.numpy()
+        token_ids = self._token_ids.numpy()[self._where]
+        if self._host_copies is not None:
+            token_ids = token_ids.copy()
+            self._host_copies.append(self._token_ids)
         return RunnerOutput(
-            token_ids=token_ids if self._where is None else token_ids[self._where],
-            logprobs=None if self._logprobs is None else self._logprobs.to_arrays(),
+            token_ids=token_ids, logprobs=None if self._logprobs is None else self._logprobs.to_arrays()
         )

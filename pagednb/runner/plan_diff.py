@@ -25,33 +25,41 @@ class PlanDiff:
         admitted_rows: int64 ``[num_admitted]``.
         admitted_ints: int64 ``[NUM_INTS, num_admitted]``: computed tokens, most tokens, seed, top_k.
         admitted_floats: float32 ``[NUM_FLOATS, num_admitted]``: temperature, top_p, min_p.
-        admitted_cells, grown_cells: int64 ``[n]``, places in the block table: ``row * table_width + column``.
-        admitted_blocks, grown_blocks: int32 ``[n]``, the block ids that go there.
+        admitted_blocks: int32 ``[2, n]``, places in the block table, ``row * table_width + column``, and the block ids
+            that go there.
+        grown_blocks: the same of rows that were there.
         block_copies: int64 ``[num_copies, 2]``: source, destination.
     """
 
     admitted_rows: torch.Tensor | None = None
     admitted_ints: torch.Tensor | None = None
     admitted_floats: torch.Tensor | None = None
-    admitted_cells: torch.Tensor | None = None
     admitted_blocks: torch.Tensor | None = None
-    grown_cells: torch.Tensor | None = None
     grown_blocks: torch.Tensor | None = None
     block_copies: torch.Tensor | None = None
 
 
 def send_diff(plan: SchedulerOutput, device: torch.device, *, table_width: int) -> PlanDiff:
-    """Send what ``plan`` changes to the device in one copy; nothing where it changes nothing."""
-    arrays: dict[str, np.ndarray] = {}
-    if plan.admissions:
-        arrays |= _admission_arrays(plan.admissions, table_width)
+    """Send what ``plan`` changes to the device, in two copies at most; none where it changes nothing."""
     growth = plan.growth
+    grown_blocks = None
     if len(growth.rows):
-        arrays["grown_cells"] = growth.rows.astype(np.int64) * table_width + growth.columns
-        arrays["grown_blocks"] = growth.block_ids
+        # apart from the rest: this is all that a steady batch changes, and each view of a packed buffer is a call in
+        # which another thread may take the interpreter lock
+        cells = growth.rows * np.int32(table_width) + growth.columns
+        grown_blocks = _send(np.stack([cells, growth.block_ids]).astype(np.int32), device)
+    if not plan.admissions and not plan.block_copies:
+        return PlanDiff(grown_blocks=grown_blocks)
+    arrays = _admission_arrays(plan.admissions, table_width) if plan.admissions else {}
     if plan.block_copies:
         arrays["block_copies"] = np.array(plan.block_copies, dtype=np.int64)
-    return PlanDiff(**to_device(arrays, device)) if arrays else PlanDiff()
+    return PlanDiff(**to_device(arrays, device), grown_blocks=grown_blocks)
+
+
+def _send(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Copy one array to the device without waiting for it."""
+    host = torch.from_numpy(array)
+    return host if device.type == "cpu" else host.pin_memory().to(device, non_blocking=True)
 
 
 def _admission_arrays(admissions: tuple[Admission, ...], table_width: int) -> dict[str, np.ndarray]:
@@ -64,10 +72,9 @@ def _admission_arrays(admissions: tuple[Admission, ...], table_width: int) -> di
         "admitted_floats": np.array(floats, dtype=np.float32).T,
     }
     if any(len(a.block_ids) for a in admissions):
-        arrays["admitted_cells"] = np.concatenate(
-            [a.row * table_width + np.arange(len(a.block_ids)) for a in admissions]
-        )
-        arrays["admitted_blocks"] = np.concatenate([a.block_ids for a in admissions])
+        cells = [a.row * table_width + np.arange(len(a.block_ids)) for a in admissions]
+        block_ids = [a.block_ids for a in admissions]
+        arrays["admitted_blocks"] = np.stack([np.concatenate(cells), np.concatenate(block_ids)]).astype(np.int32)
     return arrays
 
 

@@ -25,13 +25,16 @@ class StepTokens(NamedTuple):
 
     Attributes:
         token_ids: int64 ``[n, num_steps]``, valid on the current stream until the next step is launched.
-        where: int64 ``[num_sampled]``, the rows of ``token_ids`` that count; None when all do.
+        where: the rows of ``token_ids`` that count, in order of sampled rows.
         logprobs: of the rows that asked.
+        host_copies: host tensors like ``token_ids`` that are free; whoever takes one puts it back. None when it is not
+            worth keeping any.
     """
 
     token_ids: torch.Tensor
-    where: np.ndarray | None = None
+    where: np.ndarray | slice = slice(None)
     logprobs: LogprobTensors | None = None
+    host_copies: list[torch.Tensor] | None = None
 
 
 def run_eagerly(parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> StepTokens:

@@ -27,11 +27,12 @@ _INVALIDATED = "previous error during capture"  # CUDA's words when a call elsew
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Graph:
-    """A captured step, where its inputs are put, and its output: int64 ``[num_seqs, num_steps]``."""
+    """A captured step, where its inputs are put, its output, int64 ``[num_seqs, num_steps]``, and free copies of it."""
 
     graph: torch.cuda.CUDAGraph
     buffer: StepBuffer
     token_ids: torch.Tensor
+    host_copies: list[torch.Tensor] = dataclasses.field(default_factory=list)
 
 
 class StepGraphs:
@@ -90,7 +91,7 @@ class StepGraphs:
             buffer = self._filled_buffer(plan, shape)
             token_ids = run_plain(self._parts, buffer, shape)
             self._capture(shape, buffer)
-            return _step_tokens(token_ids, plan, shape)
+            return StepTokens(token_ids, where=_where(plan, shape))
         served_by = shape if shape in self._graphs else self._policy.stand_in(shape, self._graphs)
         return None if served_by is None else self._replay(plan, served_by)
 
@@ -99,7 +100,7 @@ class StepGraphs:
         captured.buffer.fill(plan)
         captured.graph.replay()
         self.num_replays += 1
-        return _step_tokens(captured.token_ids, plan, shape)
+        return StepTokens(captured.token_ids, where=_where(plan, shape), host_copies=captured.host_copies)
 
     def _idle_plan(self, shape: StepShape) -> SchedulerOutput:
         """Return a plan that computes scratch only: no decode, and a chunk where there must be one."""
@@ -160,8 +161,8 @@ class StepGraphs:
             raise error
 
 
-def _step_tokens(token_ids: torch.Tensor, plan: SchedulerOutput, shape: StepShape) -> StepTokens:
-    """Return the tokens of ``plan``'s rows among those of a padded step."""
+def _where(plan: SchedulerOutput, shape: StepShape) -> np.ndarray | slice:
+    """Return where the sampled rows of ``plan`` stand among those of a padded step."""
     if not shape.num_prefills:
-        return StepTokens(token_ids[: len(plan.decode_rows)])
-    return StepTokens(token_ids, where=sampled_positions(plan, first_chunk=shape.num_decodes))
+        return slice(len(plan.decode_rows))
+    return sampled_positions(plan, first_chunk=shape.num_decodes)
