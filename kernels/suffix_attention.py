@@ -61,7 +61,7 @@ def suffix_attention(
     partials = _empty_partials(q, num_splits if num_splits > 1 else 0)
     head = {"HEAD_DIM": head_dim, "BLOCK_D": max(16, triton.next_power_of_2(head_dim)), "SPLIT_SIZE": split_size}
     overlap = overlap_options(q.device)
-    _suffix_kernel[(num_kv_heads, num_splits, num_seqs)](
+    _suffix_kernel[(num_kv_heads, num_seqs, num_splits)](
         q,
         k_cache,
         v_cache,
@@ -155,8 +155,8 @@ def _suffix_kernel(
     OVERLAP: tl.constexpr,
 ) -> None:
     kv_head = tl.program_id(0)
-    split = tl.program_id(1)
-    seq = tl.program_id(2).to(tl.int64)
+    seq = tl.program_id(1).to(tl.int64)
+    split = tl.program_id(2)
     seq_len = tl.load(seq_lens_ptr + seq)
     prefix_len = _member_prefix(tl.load(prefix_lens_ptr + seq), seq_len)
     start = prefix_len + split * SPLIT_SIZE

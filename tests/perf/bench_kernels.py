@@ -158,6 +158,26 @@ def ragged_row(kernels: object, model: Model, name: str, case: DecodeCase) -> Ro
     return Row("decode", f"{model.name} {name}, {num_layers} layers", run, None, num_layers * num_bytes)
 
 
+def shared_prefix_rows(kernels: object) -> Iterator[Row]:
+    """Beside our own decode attention, which reads the prefix again for every row; ``label`` has 512 tokens of it."""
+    for model in MODELS:
+        for batch in (32, 64, 128, 512, 1024):
+            for prefix in (128, 512, 2048):
+                own_lens = [32 + i * 37 % 233 for i in range(batch)]
+                *inputs, seq_lens = paged(model, [prefix + n for n in own_lens], prefix)
+                arguments = (rand(batch, model.num_q_heads, model.head_dim), *inputs, seq_lens)
+                settings = {"scale": 0.09, "max_seq_len": prefix + max(own_lens)}
+                yield Row(
+                    "shared_prefix",
+                    f"{model.name} B={batch} prefix={prefix}",
+                    lambda a=arguments, lens=torch.full_like(seq_lens, prefix), s=settings: (
+                        kernels.shared_prefix_attention(*a, lens, **s)
+                    ),
+                    lambda a=arguments, s=settings: kernels.paged_decode_attention(*a, **s),
+                    2 * (prefix + sum(own_lens)) * model.num_kv_heads * model.head_dim * DTYPE.itemsize,
+                )
+
+
 def prefill_rows(kernels: object) -> Iterator[Row]:
     for model in MODELS:
         for name, case in prefill_cases().items():
@@ -231,6 +251,7 @@ SECTIONS = {
     "elementwise": elementwise_rows,
     "decode": decode_rows,
     "ragged": ragged_rows,
+    "shared_prefix": shared_prefix_rows,
     "prefill": prefill_rows,
     "sample": sampler_rows,
 }
