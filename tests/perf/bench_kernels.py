@@ -166,13 +166,12 @@ def shared_prefix_rows(kernels: object) -> Iterator[Row]:
                 own_lens = [32 + i * 37 % 233 for i in range(batch)]
                 *inputs, seq_lens = paged(model, [prefix + n for n in own_lens], prefix)
                 arguments = (rand(batch, model.num_q_heads, model.head_dim), *inputs, seq_lens)
+                prefix_lens = torch.full_like(seq_lens, prefix)
                 settings = {"scale": 0.09, "max_seq_len": prefix + max(own_lens)}
                 yield Row(
                     "shared_prefix",
                     f"{model.name} B={batch} prefix={prefix}",
-                    lambda a=arguments, lens=torch.full_like(seq_lens, prefix), s=settings: (
-                        kernels.shared_prefix_attention(*a, lens, **s)
-                    ),
+                    lambda a=(*arguments, prefix_lens), s=settings: kernels.shared_prefix_attention(*a, **s),
                     lambda a=arguments, s=settings: kernels.paged_decode_attention(*a, **s),
                     2 * (prefix + sum(own_lens)) * model.num_kv_heads * model.head_dim * DTYPE.itemsize,
                 )
