@@ -14,7 +14,6 @@ from pagednb.kernels.row_state import Chunks
 from pagednb.runner.step_shape import StepShape
 from pagednb.scheduler.output import SchedulerOutput
 
-
 _SteadyArrays = tuple[np.ndarray, np.ndarray | None]
 
 
@@ -96,9 +95,9 @@ def _steady_arrays(plan: SchedulerOutput) -> _SteadyArrays | None:
 
     None where someone could have written to them meanwhile.
     """
-    if plan.prefills or plan.decode_rows.flags.writeable:
-        return None
-    return plan.decode_rows, plan.shared_prefix_lens
+    arrays = (plan.decode_rows, plan.shared_prefix_lens)
+    is_fixed = not any(array is not None and array.flags.writeable for array in arrays)
+    return arrays if is_fixed and not plan.prefills else None
 
 
 def _words(num_int32: int) -> int:
