@@ -26,8 +26,9 @@ FEW_PROGRAMS = 128
 """About a GPU's multiprocessors. Up to so many programs with a split each, it is better that each takes a tile."""
 MAX_TILES = 64
 """Longer sequences are never taken tile by tile: merging so many partial sums takes longer than it saves."""
+MANY_HEADS = 4096
+"""With more heads of all sequences, starting a merging program for each costs more than its wider rows."""
 
-_MAX_UNROLL = 16
 _LOG2_E = 1.4426950408889634
 
 
@@ -86,7 +87,8 @@ def paged_decode_attention(
         **head,
     )
     if num_parts > 1:
-        merge_kernel[(num_q_heads, num_seqs)](
+        block_heads = 8 if num_seqs * num_q_heads > MANY_HEADS else 1
+        merge_kernel[(triton.cdiv(num_q_heads, block_heads), num_seqs)](
             sums,
             scalars,
             seq_lens,
@@ -94,8 +96,10 @@ def paged_decode_attention(
             part_size,
             num_parts,
             split_size // part_size,
+            NUM_HEADS=num_q_heads,
             WINDOW=sliding_window or 0,
-            UNROLL=min(_MAX_UNROLL, triton.next_power_of_2(num_parts)),
+            BLOCK_HEADS=block_heads,
+            UNROLL=min(16 // block_heads, triton.next_power_of_2(num_parts)),
             OVERLAP=bool(overlap),
             num_warps=1,
             **head,

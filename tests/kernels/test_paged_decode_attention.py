@@ -132,6 +132,8 @@ def test_whole_splits_and_single_tiles_give_the_same_bits(
     arguments = (q, kv.k_cache, kv.v_cache, kv.block_tables, kv.seq_lens)
     settings = {"scale": 0.25, "max_seq_len": 2100, "sliding_window": window}
     by_tile = kernels.paged_decode_attention(*arguments, **settings)
+    monkeypatch.setattr(module, "MANY_HEADS", 0)
+    assert torch.equal(kernels.paged_decode_attention(*arguments, **settings), by_tile)
     monkeypatch.setattr(module, "FEW_PROGRAMS", 0)
     assert torch.equal(kernels.paged_decode_attention(*arguments, **settings), by_tile)
 
