@@ -137,31 +137,38 @@ def _build(
         device=device,
     )
     state = BatchState(limits.max_num_seqs, geometry, kernels, device)
-    report = MemoryReport(
-        device=str(device),
+    parts = DeviceParts(model=model, kv_store=kv_store, state=state, sampler=sampler)
+    return ModelRunner(
+        scope,
+        parts,
+        geometry=geometry,
+        scheduler_config=limits,
+        memory=_report(parts, needs, before, num_blocks=num_blocks),
+        graphs=_make_graphs(parts, limits, needs, model.num_bytes // dtype.itemsize) if with_graphs else None,
+    )
+
+
+def _report(parts: DeviceParts, needs: MemoryNeeds, before: DeviceMemory, *, num_blocks: int) -> MemoryReport:
+    return MemoryReport(
+        device=str(before.device),
         total_bytes=before.total_bytes,
         used_before_bytes=before.used_bytes,
-        weight_bytes=model.num_bytes,
+        weight_bytes=parts.model.num_bytes,
         activation_bytes=needs.activation_bytes,
-        kv_cache_bytes=kv_store.num_bytes,
+        kv_cache_bytes=parts.kv_store.num_bytes,
         num_blocks=num_blocks,
         graph_bytes=needs.graph_bytes,
     )
-    parts = DeviceParts(model=model, kv_store=kv_store, state=state, sampler=sampler)
-    graphs = None
-    if with_graphs:
-        shapes = GraphShapes(
-            max_num_seqs=limits.max_num_seqs,
-            max_model_len=limits.max_model_len,
-            max_mixed_tokens=_tokens_that_outlast_a_launch(model.num_bytes // dtype.itemsize),
-            with_shared_prefix=limits.min_shared_prefix_tokens is not None,
-        )
-        graphs = StepGraphs(parts, shapes=shapes, arena_bytes=needs.graph_arena_bytes)
-    return ModelRunner(scope, parts, geometry=geometry, scheduler_config=limits, memory=report, graphs=graphs)
 
 
-def _tokens_that_outlast_a_launch(num_parameters: int) -> int:
-    return int(_EAGER_LAUNCH_S * _FLOPS_PER_S / (2 * num_parameters))
+def _make_graphs(parts: DeviceParts, limits: SchedulerConfig, needs: MemoryNeeds, num_parameters: int) -> StepGraphs:
+    shapes = GraphShapes(
+        max_num_seqs=limits.max_num_seqs,
+        max_model_len=limits.max_model_len,
+        max_mixed_tokens=int(_EAGER_LAUNCH_S * _FLOPS_PER_S / (2 * num_parameters)),
+        with_shared_prefix=limits.min_shared_prefix_tokens is not None,
+    )
+    return StepGraphs(parts, shapes=shapes, arena_bytes=needs.graph_arena_bytes)
 
 
 def _num_blocks(config: EngineConfig, needs: MemoryNeeds, memory: DeviceMemory, *, bytes_to_load: int = 0) -> int:

@@ -33,14 +33,18 @@ class StepBuffer:
         self._shape = shape
         self._scratch_row = scratch_row
         self._steady: _SteadyArrays | None = None
-        num_starts = _words(shape.num_seqs + 1) if shape.num_prefills else 0
-        num_lens = _words(shape.num_seqs) if shape.has_shared_prefix else 0
-        sections = [shape.num_seqs, num_starts, _words(shape.num_prefill_tokens), num_sampled or 0, num_lens]
+        sections = [
+            _words(2 * shape.num_seqs),
+            _words(shape.num_seqs + 1) if shape.num_prefills else 0,
+            _words(shape.num_prefill_tokens),
+            _words(2 * (num_sampled or 0)),
+            _words(shape.num_seqs) if shape.has_shared_prefix else 0,
+        ]
         self._bounds = np.cumsum(sections)[:-1].tolist()
         self._packed = torch.empty(sum(sections), dtype=torch.int64, device=device)
         rows, starts, token_ids, sampled_seqs, prefix_lens = self._packed.tensor_split(self._bounds)
-        self.rows = rows
-        self.sampled_seqs = None if num_sampled is None else sampled_seqs
+        self.rows = rows[: shape.num_seqs]
+        self.sampled_seqs = None if num_sampled is None else sampled_seqs[:num_sampled]
         self.shared_prefix_lens = prefix_lens.view(torch.int32)[: shape.num_seqs] if shape.has_shared_prefix else None
         self.chunks: Chunks | None = None
         if shape.num_prefills:
@@ -65,7 +69,7 @@ class StepBuffer:
             rows[first_chunk : first_chunk + len(plan.prefills)] = [chunk.row for chunk in plan.prefills]
             self._fill_chunks(plan, starts.view(np.int32), token_ids.view(np.int32))
         if self.sampled_seqs is not None:
-            sampled_seqs[:] = sampled_positions(plan, first_chunk=first_chunk)
+            sampled_seqs[: len(self.sampled_seqs)] = sampled_positions(plan, first_chunk=first_chunk)
         prefix_lens[:] = 0
         if self.shared_prefix_lens is not None and plan.shared_prefix_lens is not None:
             prefix_lens.view(np.int32)[: len(plan.shared_prefix_lens)] = plan.shared_prefix_lens
@@ -101,5 +105,5 @@ def _steady_arrays(plan: SchedulerOutput) -> _SteadyArrays | None:
 
 
 def _words(num_int32: int) -> int:
-    """Return how many int64 hold ``num_int32`` int32."""
-    return -(-num_int32 // 2)
+    """Return how many int64 hold ``num_int32`` int32, an even number: kernels are compiled for aligned pointers."""
+    return 2 * -(-num_int32 // 4)
