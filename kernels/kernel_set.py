@@ -17,6 +17,7 @@ from pagednb.kernels.row_state import StepInputs
 class KernelSet:
     """One implementation of every op. Contracts: the functions of the same names in ``kernels/reference*.py``."""
 
+    linear: Callable[..., torch.Tensor]
     rms_norm: Callable[..., torch.Tensor]
     add_rms_norm: Callable[..., tuple[torch.Tensor, torch.Tensor]]
     silu_and_mul: Callable[..., torch.Tensor]
@@ -34,6 +35,7 @@ def torch_kernels() -> KernelSet:
     from pagednb.kernels import reference, reference_attention, reference_sampling, reference_step
 
     return KernelSet(
+        linear=reference.linear,
         rms_norm=reference.rms_norm,
         add_rms_norm=reference.add_rms_norm,
         silu_and_mul=reference.silu_and_mul,
@@ -51,6 +53,7 @@ def triton_kernels() -> KernelSet:
     """Return the Triton implementations: CUDA tensors (or CPU tensors under Triton's interpreter)."""
     from pagednb.kernels import (
         advance_rows,
+        few_rows_linear,
         paged_decode_attention,
         paged_prefill_attention,
         rms_norm,
@@ -62,6 +65,7 @@ def triton_kernels() -> KernelSet:
     )
 
     return KernelSet(
+        linear=few_rows_linear.linear,
         rms_norm=rms_norm.rms_norm,
         add_rms_norm=rms_norm.add_rms_norm,
         silu_and_mul=silu_and_mul.silu_and_mul,

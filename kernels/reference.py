@@ -10,6 +10,17 @@ import torch
 import torch.nn.functional as F
 
 
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """Return ``x @ weight.T + bias``, ``[num_tokens, out_features]``, summed in fp32.
+
+    Args:
+        x: ``[num_tokens, in_features]``.
+        weight: ``[out_features, in_features]``.
+        bias: ``[out_features]``.
+    """
+    return F.linear(x, weight, bias)
+
+
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """Return ``x / rms(x) * weight`` over the last dimension.
 

@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from pagednb.kernels.launch import check_rows, row_launch
+from pagednb.kernels.launch import check_rows, overlap_options, row_launch
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -36,8 +36,20 @@ def _launch(
         return
     block, num_warps = row_launch(hidden)
     residual_stride = 0 if residual is None else residual.stride(0)
+    overlap = overlap_options(x.device)
     _rms_norm_kernel[(num_tokens,)](
-        x, residual, weight, out, x.stride(0), residual_stride, hidden, eps, BLOCK=block, num_warps=num_warps
+        x,
+        residual,
+        weight,
+        out,
+        x.stride(0),
+        residual_stride,
+        hidden,
+        eps,
+        BLOCK=block,
+        OVERLAP=bool(overlap),
+        num_warps=num_warps,
+        **overlap,
     )
 
 
@@ -52,7 +64,11 @@ def _rms_norm_kernel(
     hidden: tl.tensor,
     eps: tl.tensor,
     BLOCK: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ) -> None:
+    if OVERLAP:
+        tl.extra.cuda.gdc_launch_dependents()
+        tl.extra.cuda.gdc_wait()
     row = tl.program_id(0).to(tl.int64)
     cols = tl.arange(0, BLOCK)
     inside = cols < hidden

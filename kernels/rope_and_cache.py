@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from pagednb.kernels.launch import check_cache, check_rows
+from pagednb.kernels.launch import check_cache, check_rows, overlap_options
 
 _TILE_ELEMENTS = 2048
 
@@ -43,6 +43,7 @@ def rope_and_cache(
     half_block = triton.next_power_of_2(head_dim // 2)
     tile_heads = max(1, min(triton.next_power_of_2(num_q_heads), _TILE_ELEMENTS // (2 * half_block)))
     num_tiles = triton.cdiv(num_q_heads, tile_heads) + triton.cdiv(num_kv_heads, tile_heads)
+    overlap = overlap_options(qkv.device)
     _rope_and_cache_kernel[(num_tokens, num_tiles)](
         qkv,
         positions,
@@ -61,6 +62,8 @@ def rope_and_cache(
         BLOCK_SIZE=block_size,
         TILE_HEADS=tile_heads,
         HALF_BLOCK=half_block,
+        OVERLAP=bool(overlap),
+        **overlap,
     )
     return q
 
@@ -84,7 +87,11 @@ def _rope_and_cache_kernel(
     BLOCK_SIZE: tl.constexpr,
     TILE_HEADS: tl.constexpr,
     HALF_BLOCK: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ) -> None:
+    if OVERLAP:
+        tl.extra.cuda.gdc_launch_dependents()
+        tl.extra.cuda.gdc_wait()
     token = tl.program_id(0).to(tl.int64)
     tile = tl.program_id(1)
     NUM_Q_TILES: tl.constexpr = (NUM_Q_HEADS + TILE_HEADS - 1) // TILE_HEADS

@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from pagednb.kernels.launch import check_rows
+from pagednb.kernels.launch import check_rows, overlap_options
 
 _BLOCK = 2048
 
@@ -21,14 +21,25 @@ def silu_and_mul(gate_up: torch.Tensor) -> torch.Tensor:
     if num_tokens > 0:
         block = min(_BLOCK, triton.next_power_of_2(intermediate))
         grid = (num_tokens, triton.cdiv(intermediate, block))
-        _silu_and_mul_kernel[grid](gate_up, out, intermediate, gate_up.stride(0), BLOCK=block)
+        overlap = overlap_options(gate_up.device)
+        _silu_and_mul_kernel[grid](
+            gate_up, out, intermediate, gate_up.stride(0), BLOCK=block, OVERLAP=bool(overlap), **overlap
+        )
     return out
 
 
 @triton.jit
 def _silu_and_mul_kernel(
-    gate_up_ptr: tl.tensor, out_ptr: tl.tensor, intermediate: tl.tensor, gate_up_stride: tl.tensor, BLOCK: tl.constexpr
+    gate_up_ptr: tl.tensor,
+    out_ptr: tl.tensor,
+    intermediate: tl.tensor,
+    gate_up_stride: tl.tensor,
+    BLOCK: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ) -> None:
+    if OVERLAP:
+        tl.extra.cuda.gdc_launch_dependents()
+        tl.extra.cuda.gdc_wait()
     row = tl.program_id(0).to(tl.int64)
     cols = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = cols < intermediate

@@ -6,7 +6,7 @@ allocates and fills what ``create`` names; a layer sees only ``Linear``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,10 @@ import torch.nn.functional as F
 class UnquantizedMethod:
     """The weight as it is: ``weight`` ``[out, in]`` and, if there is one, ``bias`` ``[out]``."""
 
+    def __init__(self, linear: Callable[..., torch.Tensor] = F.linear) -> None:
+        """``linear(x, weight, bias)`` multiplies."""
+        self._linear = linear
+
     def create(self, in_features: int, out_features: int, *, has_bias: bool) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the tensors to store, by name. Dimension 0 of each runs over output features."""
         shapes: dict[str, tuple[int, ...]] = {"weight": (out_features, in_features)}
@@ -22,7 +26,7 @@ class UnquantizedMethod:
 
     def apply(self, tensors: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """Return ``x @ weight.T + bias``: ``[num_tokens, out_features]`` for ``[num_tokens, in_features]``."""
-        return F.linear(x, tensors["weight"], tensors.get("bias"))
+        return self._linear(x, tensors["weight"], tensors.get("bias"))
 
 
 class Linear:

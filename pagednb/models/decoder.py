@@ -54,6 +54,7 @@ class Decoder:
         self._layers = [assembly.layer(index) for index in range(spec.num_layers)]
         self._final_norm = assembly.norm("final_norm") if spec.has_final_norm else None
         self._project_out = assembly.optional_linear("project_out")
+        self._linear = kernels.linear
         self._lm_head = self._embed_tokens if spec.tie_embeddings else tensors["lm_head.weight"]
 
     @property
@@ -81,7 +82,8 @@ class Decoder:
         """Return ``[num_sampled, vocab]``, in the model's dtype, for what ``forward`` returned."""
         if self._project_out is not None:
             hidden = self._project_out(hidden)
-        return F.linear(hidden, self._lm_head)
+        logits: torch.Tensor = self._linear(hidden, self._lm_head)
+        return logits
 
     def _embed(self, batch: ForwardBatch) -> torch.Tensor:
         hidden = F.embedding(batch.input_ids, self._embed_tokens)

@@ -46,7 +46,7 @@ def loading_model(
         WeightError: a tensor is missing, surplus, misshapen or quantized, or a file is truncated. Only that a file
             ends while it is read shows as late as the end of the block.
     """
-    method = UnquantizedMethod()
+    method = UnquantizedMethod(kernels.linear)
     slots = parameter_slots(resolved.spec, method)
     report = progress or _report_nothing
     device, dtype = torch.device(resolved.device), torch_dtype(resolved)
