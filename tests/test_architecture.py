@@ -72,7 +72,9 @@ ONLY_IN = {
 }
 NO_TORCH = ("pagednb.scheduler", "pagednb.notebook", "pagednb.dataframe")
 # in kv_cache only the tensors' store knows torch
-NO_TORCH_FILES = ("pagednb.kv_cache.block_pool", "pagednb.kv_cache.block_manager", "pagednb.kv_cache.prefix_cache")
+NO_TORCH_FILES = tuple(
+    f"pagednb.kv_cache.{name}" for name in ("block_pool", "block_manager", "eviction_queue", "prefix_cache")
+)
 FORBIDDEN_CALLS = {
     "asyncio.run",
     "exit",

@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 _DIGEST_BYTES = 16
 
 
+class _Hashed(NamedTuple):
+    """A sequence and its digests, which nobody changes any more."""
+
+    salt: bytes
+    token_ids: np.ndarray
+    digests: tuple[bytes, ...]
+
+
 class BlockHasher:
-    """Computes digest chains; remembers the last sequence, since neighbours in a queue often share a long prefix."""
+    """Computes digest chains; remembers the last sequence, since neighbours in a queue often share a long prefix.
+
+    Safe to use from several threads: what is remembered is replaced as a whole.
+    """
 
     def __init__(self, block_size: int) -> None:
         self._block_size = block_size
-        self._last_salt = b""
-        self._last_token_ids = np.empty(0, dtype=np.int32)
-        self._last_digests: list[bytes] = []
+        self._last = _Hashed(b"", np.empty(0, dtype=np.int32), ())
 
     def extend(self, digests: list[bytes], token_ids: np.ndarray, salt: bytes) -> None:
         """Append the digests that ``digests`` lacks of the full blocks of ``token_ids`` int32 ``[num_tokens]``."""
@@ -36,16 +46,17 @@ class BlockHasher:
         for start in range(len(digests) * width, len(data), width):
             parent = _digest(parent + data[start : start + width])
             digests.append(parent)
-        self._last_salt, self._last_token_ids, self._last_digests = salt, token_ids, digests.copy()
+        self._last = _Hashed(salt, token_ids, tuple(digests))
 
-    def _shared_with_last(self, token_ids: np.ndarray, salt: bytes) -> list[bytes]:
-        if salt != self._last_salt:
-            return []
-        length = min(len(token_ids), len(self._last_token_ids))
+    def _shared_with_last(self, token_ids: np.ndarray, salt: bytes) -> tuple[bytes, ...]:
+        last = self._last
+        if salt != last.salt:
+            return ()
+        length = min(len(token_ids), len(last.token_ids))
         # with a sentinel at the end, so that there always is a first difference
         different = np.ones(length + 1, dtype=np.bool_)
-        np.not_equal(token_ids[:length], self._last_token_ids[:length], out=different[:length])
-        return self._last_digests[: int(different.argmax()) // self._block_size]
+        np.not_equal(token_ids[:length], last.token_ids[:length], out=different[:length])
+        return last.digests[: int(different.argmax()) // self._block_size]
 
 
 class PrefixCache:
@@ -62,16 +73,17 @@ class PrefixCache:
 
     def match(self, digests: Sequence[bytes]) -> list[int]:
         """Return the blocks of the longest known prefix of ``digests``."""
-        block_ids = []
-        for digest in digests:
-            block_id = self._digest_to_block.get(digest)
-            if block_id is None:
-                break
-            block_ids.append(block_id)
-        return block_ids
+        if not digests or digests[0] not in self._digest_to_block:
+            return []
+        block_ids = [*map(self._digest_to_block.get, digests), None]
+        return block_ids[: block_ids.index(None)]  # type: ignore[return-value]  # None is not among them
 
     def register(self, block_ids: Sequence[int], digests: Sequence[bytes]) -> list[int]:
         """Name blocks and return those named now; whichever block and digest is taken already stays as it is."""
+        if self._digest_to_block.keys().isdisjoint(digests) and self._block_to_digest.keys().isdisjoint(block_ids):
+            self._digest_to_block.update(zip(digests, block_ids, strict=True))
+            self._block_to_digest.update(zip(block_ids, digests, strict=True))
+            return list(block_ids)
         named = []
         for block_id, digest in zip(block_ids, digests, strict=True):
             if digest not in self._digest_to_block and block_id not in self._block_to_digest:
@@ -82,8 +94,9 @@ class PrefixCache:
 
     def forget(self, block_ids: Iterable[int]) -> None:
         """Take the names away from blocks that have one."""
-        for block_id in block_ids:
-            del self._digest_to_block[self._block_to_digest.pop(block_id)]
+        digests = [self._block_to_digest.pop(block_id) for block_id in block_ids]
+        for digest in digests:
+            del self._digest_to_block[digest]
 
     def clear(self) -> None:
         """Forget all names."""
