@@ -35,6 +35,8 @@ class Request:
         parent_id: the request whose prompt blocks this one forks (``n > 1``), or None.
         stream: whether the caller wants every token as it comes, not only the finished sequence.
         cache_salt: requests share prefix-cache blocks only when their salts are equal.
+        block_digests: names of the prompt's full blocks in the prefix cache, from the first on; what is missing the
+            scheduler computes itself.
     """
 
     request_id: int
@@ -46,6 +48,7 @@ class Request:
     parent_id: int | None = None
     stream: bool = False
     cache_salt: bytes = b""
+    block_digests: tuple[bytes, ...] = ()
 
     @property
     def num_prompt_tokens(self) -> int:

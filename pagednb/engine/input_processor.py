@@ -15,6 +15,7 @@ import numpy as np
 from pagednb.config import CacheGeometry
 from pagednb.engine.tokenization import TextCodec
 from pagednb.errors import ContextLengthError, OptionError, PromptError
+from pagednb.kv_cache.prefix_cache import BlockHasher
 from pagednb.request import Request
 from pagednb.sampling_params import SamplingParams
 
@@ -33,8 +34,17 @@ class TokenPrompt:
 class InputProcessor:
     """Makes requests for one engine. Safe to use from several threads."""
 
-    def __init__(self, codec: TextCodec | None, geometry: CacheGeometry, *, vocab_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        codec: TextCodec | None,
+        geometry: CacheGeometry,
+        *,
+        vocab_size: int,
+        seed: int,
+        enable_prefix_caching: bool = True,
+    ) -> None:
         self._codec = codec
+        self._hasher = BlockHasher(geometry.block_size) if enable_prefix_caching else None
         self._geometry = geometry
         self._vocab_size = vocab_size
         self._seed = seed
@@ -76,6 +86,7 @@ class InputProcessor:
         self._check_params(params)
         max_tokens = self._resolve_max_tokens(len(prompt.token_ids), params.max_tokens)
         request_ids = [next(self._request_ids) for _ in range(params.n)]
+        block_digests = self._block_digests(prompt.token_ids)
         return tuple(
             Request(
                 request_id=request_id,
@@ -86,9 +97,17 @@ class InputProcessor:
                 priority=priority,
                 parent_id=None if index == 0 else request_ids[0],
                 stream=stream,
+                block_digests=block_digests,
             )
             for index, request_id in enumerate(request_ids)
         )
+
+    def _block_digests(self, token_ids: np.ndarray) -> tuple[bytes, ...]:
+        """Name the prompt's blocks here, where it costs the engine thread nothing."""
+        digests: list[bytes] = []
+        if self._hasher is not None:
+            self._hasher.extend(digests, token_ids, Request.cache_salt)
+        return tuple(digests)
 
     def _check_ids(self, token_ids: np.ndarray) -> np.ndarray:
         low, high = int(token_ids.min(initial=0)), int(token_ids.max(initial=0))

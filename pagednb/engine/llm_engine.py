@@ -55,7 +55,11 @@ class LLMEngine:
         self.max_num_seqs = parts.max_num_seqs
         self._memory = parts.memory
         self._input_processor = InputProcessor(
-            self._codec, parts.geometry, vocab_size=self.resolved.spec.vocab_size, seed=config.seed
+            self._codec,
+            parts.geometry,
+            vocab_size=self.resolved.spec.vocab_size,
+            seed=config.seed,
+            enable_prefix_caching=config.enable_prefix_caching,
         )
 
     @property

@@ -90,6 +90,8 @@ class BlockManager:
         Their KV need not be written yet: any later reader runs later on the device, or in the same pass, in which
         every layer writes all K and V before it reads.
         """
+        if not self._is_caching:
+            return
         block_ids = self._tables[row, columns.start : columns.stop].tolist()
         self.pool.keep_content(self._prefix_cache.register(block_ids, digests[columns.start : columns.stop]))
 

@@ -26,7 +26,7 @@ class Sequence:
         self.request = request
         self.order = (request.priority, 0 if request.stream else 1, arrival)
         self.output_token_ids = _NO_TOKENS
-        self.block_digests: list[bytes] = []
+        self.block_digests = list(request.block_digests)
         self.num_cached_tokens: int | None = None
 
     @property

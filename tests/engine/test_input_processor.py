@@ -10,6 +10,7 @@ from pagednb.config import CacheGeometry
 from pagednb.engine.input_processor import InputProcessor, TokenPrompt, mix64
 from pagednb.engine.tokenization import TextCodec
 from pagednb.errors import PromptError
+from pagednb.kv_cache.prefix_cache import BlockHasher
 from pagednb.request import Request
 from pagednb.sampling_params import SamplingParams
 
@@ -55,3 +56,18 @@ def test_request_ids_are_never_reused() -> None:
     processor = InputProcessor(None, GEOMETRY, vocab_size=10, seed=0)
     ids = [request.request_id for _ in range(5) for request in make(processor, n=2)]
     assert len(set(ids)) == 10
+
+
+def test_prompts_bring_the_names_of_their_full_blocks() -> None:
+    token_ids = np.arange(1, 10, dtype=np.int32)
+    named, unnamed = (
+        InputProcessor(None, GEOMETRY, vocab_size=10, seed=0, enable_prefix_caching=is_on).make_requests(
+            TokenPrompt(token_ids), SamplingParams(n=2), stream=False, priority=0
+        )
+        for is_on in (True, False)
+    )
+    expected: list[bytes] = []
+    BlockHasher(GEOMETRY.block_size).extend(expected, token_ids, named[0].cache_salt)
+    assert [request.block_digests for request in named] == [tuple(expected)] * 2
+    assert len(expected) == 2
+    assert [request.block_digests for request in unnamed] == [(), ()]
