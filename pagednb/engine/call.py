@@ -6,8 +6,9 @@ are slices of 0.1 s on the caller's thread. A call belongs to one thread at a ti
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
@@ -63,10 +64,26 @@ class Call(Generic[Key]):
         """
         if not isinstance(prompt, TokenPrompt):
             (prompt,) = self._input_processor.tokenize([prompt])
-        requests = self._input_processor.make_requests(prompt, params, stream=self._stream, priority=self._priority)
-        # expected before it is sent: an interrupt in between aborts a request that the engine never saw
-        self._outputs.add(key, prompt, requests, time.perf_counter())
-        self._loop.submit([Submission(request, self._mailbox, self._stop_scanner(params)) for request in requests])
+        self.submit_all([(key, prompt, params)])
+
+    def submit_all(self, batch: Sequence[tuple[Key, TokenPrompt, SamplingParams]]) -> None:
+        """Check encoded prompts and hand them to the engine together, so that its next step sees all of them.
+
+        Raises as ``submit``; none is handed over then.
+        """
+        make = functools.partial(self._input_processor.make_requests, stream=self._stream, priority=self._priority)
+        all_requests = [make(prompt, params) for _, prompt, params in batch]
+        # expected before they are sent: an interrupt in between aborts requests that the engine never saw
+        now_s = time.perf_counter()
+        for (key, prompt, _), requests in zip(batch, all_requests, strict=True):
+            self._outputs.add(key, prompt, requests, now_s)
+        submissions = [
+            Submission(request, self._mailbox, self._stop_scanner(request.sampling_params))
+            for requests in all_requests
+            for request in requests
+        ]
+        if submissions:
+            self._loop.submit(submissions)
 
     def poll(self, timeout_s: float = WAIT_SLICE_S) -> list[tuple[Key, RequestOutput]]:
         """Return outputs that became complete, or of a stream those that grew; waits for news up to ``timeout_s``.

@@ -135,8 +135,7 @@ class LLMEngine:
         with self.open_call() as call:
             for start in range(0, len(prompts), ENCODE_BATCH):
                 batch = self._input_processor.tokenize(prompts[start : start + ENCODE_BATCH])
-                for index, prompt in enumerate(batch, start):
-                    call.submit(index, prompt, all_params[index])
+                call.submit_all([(index, prompt, all_params[index]) for index, prompt in enumerate(batch, start)])
                 collect(call.poll(0))
             while call.num_pending:
                 collect(call.poll())

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 from support.engine_rig import RigBuilder, RigExecutor, assert_idle, expected_tokens, make_engine
 
 from pagednb.config import EngineConfig
+from pagednb.engine.input_processor import TokenPrompt
 from pagednb.engine.llm_engine import LLMEngine
 from pagednb.errors import ContextLengthError, PromptError
 from pagednb.sampling_params import SamplingParams
@@ -168,6 +170,32 @@ def test_a_refused_prompt_leaves_the_call_usable(rig: tuple[LLMEngine, RigExecut
         ((key, output),) = call.results()
     assert key == 0
     assert output.outputs[0].token_ids == expected_tokens(2, 4, 3)
+
+
+def test_a_batch_is_one_command_and_the_first_step_sees_all_of_it(rig: tuple[LLMEngine, RigExecutor]) -> None:
+    engine, executor = rig
+    admitted: list[int] = []
+    execute = executor.execute
+    executor.execute = lambda plan: admitted.append(len(plan.admissions)) or execute(plan)  # type: ignore[method-assign]
+    outputs = engine.generate([[5, 6]] * 16, SamplingParams(seed=3, max_tokens=2))
+    assert admitted[0] == 16
+    assert [output.outputs[0].token_ids for output in outputs] == [expected_tokens(3, 2, 2)] * 16
+
+
+def test_a_batch_with_a_refused_prompt_is_not_handed_over(rig: tuple[LLMEngine, RigExecutor]) -> None:
+    engine, executor = rig
+    fits, is_too_long = (TokenPrompt(np.full(length, 5, dtype=np.int32)) for length in (4, 256))
+    params = SamplingParams(seed=2, max_tokens=3)
+    with engine.open_call() as call:
+        with pytest.raises(ContextLengthError):
+            call.submit_all([(0, fits, params), (1, is_too_long, params)])
+        call.submit_all([])
+        assert (call.num_pending, executor.num_steps) == (0, 0)
+        call.submit_all([(key, fits, params) for key in range(3)])
+        outputs = dict(call.results())
+    assert {key: output.outputs[0].token_ids for key, output in outputs.items()} == dict.fromkeys(
+        range(3), expected_tokens(2, 4, 3)
+    )
 
 
 def test_poll_without_time_returns_at_once(rig: tuple[LLMEngine, RigExecutor]) -> None:
