@@ -33,6 +33,22 @@ class PrefixMatch(NamedTuple):
     num_used: int
 
 
+_NO_MATCH = PrefixMatch(np.empty(0, dtype=np.int32), 0)
+
+
+class NewRow(NamedTuple):
+    """A free row's first ``num_tokens`` tokens: blocks it shares, which are acquired already, then blocks of its own.
+
+    ``digests`` name the sequence's blocks from the first on, as far as they are known; those of its own that are full
+    can be found by them from now on.
+    """
+
+    row: int
+    shared_block_ids: np.ndarray  # int32 [num_shared]
+    num_tokens: int
+    digests: Sequence[bytes]
+
+
 class BlockManager:
     """Block tables of ``max_num_seqs`` rows over one pool."""
 
@@ -78,10 +94,13 @@ class BlockManager:
         Completes ``digests``, the caller's list of the sequence's block digests.
         """
         if not self._is_caching:
-            return PrefixMatch(np.empty(0, dtype=np.int32), 0)
+            return _NO_MATCH
         self._hasher.extend(digests, token_ids, salt)
         num_allowed = (len(token_ids) - 1) // self.block_size
-        block_ids = np.array(self._prefix_cache.match(digests[:num_allowed]), dtype=np.int32)
+        found = self._prefix_cache.match(digests[:num_allowed])
+        if not found:
+            return _NO_MATCH
+        block_ids = np.array(found, dtype=np.int32)
         return PrefixMatch(block_ids, int(np.count_nonzero(self.pool.ref_counts[block_ids])))
 
     def register_prefix(self, row: int, digests: Sequence[bytes], columns: range) -> None:
@@ -90,10 +109,7 @@ class BlockManager:
         Their KV need not be written yet: any later reader runs later on the device, or in the same pass, in which
         every layer writes all K and V before it reads.
         """
-        if not self._is_caching:
-            return
-        block_ids = self._tables[row, columns.start : columns.stop].tolist()
-        self.pool.keep_content(self._prefix_cache.register(block_ids, digests[columns.start : columns.stop]))
+        self.pool.keep_content(self._name(self._tables[row], digests, columns))
 
     def has_unnamed(self, digests: list[bytes], num_tokens: int) -> bool:
         """Whether ``num_tokens`` tokens fill blocks beyond those that ``digests`` names."""
@@ -112,27 +128,26 @@ class BlockManager:
 
     # rows
 
-    def open_row(self, row: int, shared_block_ids: np.ndarray, num_tokens: int) -> None:
-        """Start the table of a free row with shared blocks, then new ones up to ``num_tokens`` tokens."""
-        assert self.num_blocks[row] == 0, f"row {row} holds {self.num_blocks[row]} blocks"
-        # shared blocks first: an allocation might evict them
-        self.pool.acquire(shared_block_ids)
-        num_shared = len(shared_block_ids)
-        self._reserve_columns(num_shared)
-        self._tables[row, :num_shared] = shared_block_ids
-        self.num_blocks[row] = num_shared
-        self.extend_row(row, num_tokens)
-
-    def make_writable(self, row: int, position: int) -> tuple[int, int] | None:
-        """Give the row a block of its own at ``position`` if others own it too; return (source, copy) then."""
-        if self.is_writable(row, position):
-            return None
-        column = position // self.block_size
-        source = int(self._tables[row, column])
-        copy = int(self._allocate(1)[0])
-        self.pool.release(np.array([source], dtype=np.int32))
-        self._tables[row, column] = copy
-        return source, copy
+    def open_rows(self, new_rows: Sequence[NewRow]) -> list[np.ndarray]:
+        """Start the tables of free rows; return copies of them, int32 ``[num_blocks]`` each."""
+        rows = [new_row.row for new_row in new_rows]
+        assert not self.num_blocks[rows].any(), f"one of the rows {rows} holds blocks"
+        counts = [self.blocks_for(new_row.num_tokens) for new_row in new_rows]
+        self._reserve_columns(max(counts))
+        own = self._allocate(sum(counts) - sum(len(new_row.shared_block_ids) for new_row in new_rows))
+        tables, named, first = [], [], 0
+        for new_row, count in zip(new_rows, counts, strict=True):
+            num_shared = len(new_row.shared_block_ids)
+            last = first + count - num_shared
+            table = np.concatenate([new_row.shared_block_ids, own[first:last]])
+            self._tables[new_row.row, :count] = table
+            num_full = min(new_row.num_tokens // self.block_size, len(new_row.digests))
+            named += self._name(table, new_row.digests, range(num_shared, num_full))
+            tables.append(table)
+            first = last
+        self.num_blocks[rows] = counts
+        self.pool.keep_content(named)
+        return tables
 
     def is_writable(self, row: int, position: int) -> bool:
         """Whether the block at ``position`` is the row's own, or not there yet."""
@@ -168,6 +183,13 @@ class BlockManager:
         is_held = columns < self.num_blocks[rows]
         self.pool.release(self._tables[rows, columns][is_held])
         self.num_blocks[rows] = 0
+
+    def _name(self, table: np.ndarray, digests: Sequence[bytes], columns: range) -> list[int]:
+        """Name the table's blocks in ``columns`` and return those that had no name."""
+        if not self._is_caching or not columns:
+            return []
+        block_ids = table[columns.start : columns.stop].tolist()
+        return self._prefix_cache.register(block_ids, digests[columns.start : columns.stop])
 
     def _allocate(self, count: int) -> np.ndarray:
         block_ids, evicted = self.pool.allocate(count)

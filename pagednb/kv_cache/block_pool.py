@@ -31,12 +31,12 @@ class BlockPool:
     @property
     def num_free(self) -> int:
         """Blocks that ``allocate`` can hand out."""
-        return self._num_blank + len(self._cached)
+        return self._num_blank + self._cached.length
 
     @property
     def num_cached(self) -> int:
         """Free blocks whose content is kept."""
-        return len(self._cached)
+        return self._cached.length
 
     @property
     def num_used(self) -> int:
@@ -47,16 +47,20 @@ class BlockPool:
         """Return int32 ``[count]`` blocks with one owner each, and those among them whose kept content is lost now."""
         assert count <= self.num_free, f"{count} blocks wanted, {self.num_free} free"
         bottom = max(self._num_blank - count, 0)
-        block_ids = self._blank[bottom : self._num_blank][::-1]
-        evicted = self._cached.pop(count - len(block_ids)) if count > len(block_ids) else block_ids[:0]
+        block_ids = self._blank[bottom : self._num_blank][::-1].copy()  # the stack's memory is written again
         self._num_blank = bottom
-        self._keeps_content[evicted] = False
-        block_ids = np.concatenate([block_ids, evicted])  # a copy: the stack's memory is written again
+        evicted: list[int] = []
+        if count > len(block_ids):
+            lost = self._cached.pop(count - len(block_ids))
+            self._keeps_content[lost] = False
+            block_ids, evicted = np.concatenate([block_ids, lost]), lost.tolist()
         self.ref_counts[block_ids] = 1
-        return block_ids, evicted.tolist()
+        return block_ids, evicted
 
     def acquire(self, block_ids: np.ndarray) -> None:
         """Add an owner to each of ``block_ids`` (no duplicates), which are used or cached."""
+        if not len(block_ids):
+            return
         self._cached.remove(block_ids[self.ref_counts[block_ids] == 0])
         self.ref_counts[block_ids] += 1
 

@@ -20,10 +20,7 @@ class EvictionQueue:
         self._head = 0
         self._tail = 0
         self._tickets = np.full(num_blocks, _NOT_QUEUED, dtype=np.int64)  # block -> index of its entry
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
+        self.length = 0  # read by others, written here
 
     @property
     def block_ids(self) -> np.ndarray:
@@ -41,17 +38,17 @@ class EvictionQueue:
         self._entries[places] = block_ids
         self._tickets[block_ids] = places
         self._tail += len(block_ids)
-        self._length += int(np.count_nonzero(self._tickets[block_ids] == places))
+        self.length += int(np.count_nonzero(self._tickets[block_ids] == places))
 
     def remove(self, block_ids: np.ndarray) -> None:
         """Take out blocks that are queued, wherever they are."""
         assert (self._tickets[block_ids] != _NOT_QUEUED).all(), f"not all of {block_ids} are queued"
         self._tickets[block_ids] = _NOT_QUEUED
-        self._length -= len(block_ids)
+        self.length -= len(block_ids)
 
     def pop(self, count: int) -> np.ndarray:
         """Take out the first ``count`` blocks, int32 ``[count]``."""
-        assert count <= self._length, f"{count} blocks wanted, {self._length} queued"
+        assert count <= self.length, f"{count} blocks wanted, {self.length} queued"
         taken = [np.empty(0, dtype=np.int32)]
         while count:
             places = np.arange(self._head, min(self._head + count + _LOOK_AHEAD, self._tail))
@@ -65,7 +62,7 @@ class EvictionQueue:
     def clear(self) -> None:
         """Take all out."""
         self._tickets[:] = _NOT_QUEUED
-        self._head = self._tail = self._length = 0
+        self._head = self._tail = self.length = 0
 
     def _compact(self, more: np.ndarray) -> None:
         """Start anew with what is queued and ``more``, each block once: both fit."""

@@ -94,8 +94,7 @@ class PrefixCache:
 
     def forget(self, block_ids: Iterable[int]) -> None:
         """Take the names away from blocks that have one."""
-        digests = [self._block_to_digest.pop(block_id) for block_id in block_ids]
-        for digest in digests:
+        for digest in list(map(self._block_to_digest.pop, block_ids)):
             del self._digest_to_block[digest]
 
     def clear(self) -> None:

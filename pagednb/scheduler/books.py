@@ -64,7 +64,14 @@ class Books:
         """
         if not rows:
             return []
-        sequences = [self._close(row) for row in rows]
+        # in flight tokens have no name yet, and the last known token may have no KV
+        num_written = np.minimum(self.rows.num_known[rows], self.rows.num_computed[rows]).tolist()
+        sequences = self.rows.release(rows)
+        for row, sequence, num_tokens in zip(rows, sequences, num_written, strict=True):
+            if self.blocks.has_unnamed(sequence.block_digests, num_tokens):
+                salt = sequence.request.cache_salt
+                self.blocks.register_ended(row, sequence.block_digests, sequence.token_ids[:num_tokens], salt)
+            self.waiting.unpark(sequence.request.request_id)
         self.blocks.release_rows(np.array(rows, dtype=np.int64))
         self._released_rows.extend(rows)
         return sequences
@@ -96,18 +103,6 @@ class Books:
     def _is_before_fork(self, parent_id: int) -> bool:
         row = self.rows.row_of.get(parent_id)
         return parent_id in self.waiting if row is None else row in self.rows.prefilling
-
-    def _close(self, row: int) -> Sequence:
-        sequence = self.rows.sequence(row)
-        sequence.output_token_ids = self.rows.output(row)
-        # in flight tokens have no name yet, and the last known token may have no KV
-        num_written = min(int(self.rows.num_known[row]), int(self.rows.num_computed[row]))
-        if self.blocks.has_unnamed(sequence.block_digests, num_written):
-            salt = sequence.request.cache_salt
-            self.blocks.register_ended(row, sequence.block_digests, sequence.token_ids[:num_written], salt)
-        self.rows.release(row)
-        self.waiting.unpark(sequence.request.request_id)
-        return sequence
 
     def check_integrity(self) -> None:
         """Raise AssertionError, with numbers, unless all parts agree."""

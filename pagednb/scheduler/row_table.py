@@ -12,6 +12,8 @@ its tokens are read. In the life of a row::
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pagednb.kv_cache.block_manager import with_columns
@@ -19,6 +21,16 @@ from pagednb.scheduler.sequence import Sequence
 
 NO_REQUEST = -1
 _MIN_OUTPUT_COLUMNS = 64
+
+
+class Newcomer(NamedTuple):
+    """A row's new owner: ``num_computed`` of its ``num_known`` tokens will be; ``samples`` if that is all of them."""
+
+    row: int
+    sequence: Sequence
+    num_known: int
+    num_computed: int
+    samples: bool
 
 
 class RowTable:
@@ -73,28 +85,30 @@ class RowTable:
         assert sequence is not None, f"row {row} is free"
         return sequence
 
-    def take(self, sequence: Sequence, *, num_computed: int, step: int) -> int:
-        """Give a free row to ``sequence``, whose first ``num_computed`` tokens have their KV, and return it."""
-        row = self._free_rows.pop()
-        request, output = sequence.request, sequence.output_token_ids
-        params = request.sampling_params
-        self.request_ids[row] = request.request_id
-        self.num_prompt[row] = request.num_prompt_tokens
-        self.num_computed[row] = num_computed
-        self.num_tokens[row] = self.num_known[row] = request.num_prompt_tokens + len(output)
-        self.max_total[row] = request.max_total_tokens
-        self.first_step[row] = step
-        self.ends_at_eos[row] = not params.ignore_eos
-        self.has_stop_ids[row] = bool(params.stop_token_ids)
-        self.wants_updates[row] = request.wants_updates
-        self.is_stepwise[row] = params.needs_host_each_step
-        self.num_stepwise += params.needs_host_each_step
-        self._reserve_output(len(output))
-        self._outputs[row, : len(output)] = output
-        self.sequences[row] = sequence
-        self.row_of[request.request_id] = row
-        self.prefilling.append(row)
-        return row
+    def reserve_row(self) -> int:
+        """Return a free row; ``take`` must follow before anything else reads the table."""
+        return self._free_rows.pop()
+
+    def take(self, newcomers: list[Newcomer], *, step: int) -> None:
+        """Give reserved rows to their owners; tokens up to ``num_computed`` are computed in plan ``step``."""
+        rows = np.array([newcomer.row for newcomer in newcomers], dtype=np.int64)
+        numbers = np.array([_numbers(newcomer) for newcomer in newcomers], dtype=np.int64).T
+        self.request_ids[rows], self.num_prompt[rows], self.max_total[rows] = numbers[:3]
+        self.num_computed[rows], self.num_known[rows], self.num_tokens[rows] = numbers[3:]
+        self.first_step[rows] = self.decodes_since[rows] = step
+        flags = np.array([_flags(newcomer) for newcomer in newcomers], dtype=np.bool_).T
+        self.ends_at_eos[rows], self.has_stop_ids[rows], self.wants_updates[rows], self.is_stepwise[rows] = flags[:4]
+        self.is_decoding[rows] = flags[4] & (self.num_tokens[rows] < self.max_total[rows])
+        self.num_stepwise += int(np.count_nonzero(flags[3]))
+        self._decode_rows = None
+        for row, sequence, _, _, samples in newcomers:
+            self.sequences[row] = sequence
+            self.row_of[sequence.request.request_id] = row
+            if not samples:
+                self.prefilling.append(row)
+            if num_output := len(sequence.output_token_ids):
+                self._reserve_output(num_output)
+                self._outputs[row, :num_output] = sequence.output_token_ids
 
     def advance_decodes(self, rows: np.ndarray, num_new: np.ndarray | int = 1) -> None:
         """Each of ``rows`` computes ``num_new`` tokens, one number or one a row, and samples the token after each."""
@@ -131,25 +145,23 @@ class RowTable:
         self._outputs[rows, columns] = token_ids
         self.num_known[rows] = num_known + 1
 
-    def output(self, row: int) -> np.ndarray:
-        """Return a copy of the output known so far, int32."""
-        return self._outputs[row, : self.num_known[row] - self.num_prompt[row]].copy()
-
-    def release(self, row: int) -> Sequence:
-        """Free a row and return its owner."""
-        sequence = self.sequence(row)
-        self.sequences[row] = None
-        del self.row_of[sequence.request.request_id]
-        self.request_ids[row] = NO_REQUEST
-        self.num_computed[row] = self.max_total[row] = 0
-        self.is_decoding[row] = False
-        self.num_stepwise -= int(self.is_stepwise[row])
-        self.is_stepwise[row] = False
+    def release(self, rows: list[int]) -> list[Sequence]:
+        """Free rows and return their owners, whose ``output_token_ids`` then hold all that is known."""
+        owners = [self.sequence(row) for row in rows]
+        num_outputs = (self.num_known[rows] - self.num_prompt[rows]).tolist()
+        for row, owner, num_output in zip(rows, owners, num_outputs, strict=True):
+            owner.output_token_ids = self._outputs[row, :num_output].copy()
+            self.sequences[row] = None
+            del self.row_of[owner.request.request_id]
+            if row in self.prefilling:
+                self.prefilling.remove(row)
+        self.num_stepwise -= int(np.count_nonzero(self.is_stepwise[rows]))
+        self.request_ids[rows] = NO_REQUEST
+        self.num_computed[rows] = self.max_total[rows] = 0
+        self.is_decoding[rows] = self.is_stepwise[rows] = False
         self._decode_rows = None
-        if row in self.prefilling:
-            self.prefilling.remove(row)
-        self._free_rows.append(row)
-        return sequence
+        self._free_rows += rows
+        return owners
 
     def _reserve_output(self, num_columns: int) -> None:
         if num_columns > self._outputs.shape[1]:
@@ -178,3 +190,29 @@ class RowTable:
         assert (tokens > computed)[is_prefilling].all(), "a prefilling row has nothing to compute"
         expected = ~is_prefilling & (tokens < total)
         assert (self.is_decoding[taken] == expected).all(), f"decoding: {taken[self.is_decoding[taken] != expected]}"
+
+
+def _numbers(newcomer: Newcomer) -> tuple[int, int, int, int, int, int]:
+    """Request, prompt, most tokens, computed, known, with the one in flight."""
+    request, num_known = newcomer.sequence.request, newcomer.num_known
+    num_prompt = len(request.prompt_token_ids)
+    return (
+        request.request_id,
+        num_prompt,
+        num_prompt + request.max_tokens,
+        newcomer.num_computed,
+        num_known,
+        num_known + newcomer.samples,
+    )
+
+
+def _flags(newcomer: Newcomer) -> tuple[bool, bool, bool, bool, bool]:
+    """Ends at EOS, has stop ids, wants updates, is stepwise, samples."""
+    request, params = newcomer.sequence.request, newcomer.sequence.request.sampling_params
+    return (
+        not params.ignore_eos,
+        bool(params.stop_token_ids),
+        request.wants_updates,
+        params.needs_host_each_step,
+        newcomer.samples,
+    )

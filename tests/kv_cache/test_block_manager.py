@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pagednb.config import CacheGeometry
-from pagednb.kv_cache.block_manager import BlockManager
+from pagednb.kv_cache.block_manager import BlockManager, NewRow
 
 BLOCK_SIZE = 4
 NOTHING = np.empty(0, dtype=np.int32)
@@ -22,18 +22,26 @@ def tokens(count: int, first: int = 0) -> np.ndarray:
     return np.arange(first, first + count, dtype=np.int32)
 
 
+def open_row(manager: BlockManager, row: int, num_tokens: int, shared: np.ndarray = NOTHING) -> list[int]:
+    """Open a row whose blocks nobody names; return its table."""
+    manager.pool.acquire(shared)
+    (table,) = manager.open_rows([NewRow(row, shared, num_tokens, ())])
+    assert table.tolist() == manager.table(row).tolist()
+    return table.tolist()
+
+
 def open_cached(manager: BlockManager, row: int, token_ids: np.ndarray) -> int:
     """Open a row as a request with these tokens does; return how many blocks the prefix cache gave."""
     digests: list[bytes] = []
     match = manager.find_prefix(digests, token_ids, b"")
-    manager.open_row(row, match.block_ids, len(token_ids))
-    manager.register_prefix(row, digests, range(len(match.block_ids), len(token_ids) // BLOCK_SIZE))
+    manager.pool.acquire(match.block_ids)
+    manager.open_rows([NewRow(row, match.block_ids, len(token_ids), digests)])
     manager.check_integrity()
     return len(match.block_ids)
 
 
 def test_a_row_gets_the_blocks_its_tokens_need(manager):
-    manager.open_row(0, NOTHING, 9)
+    open_row(manager, 0, 9)
     assert manager.table(0).tolist() == [1, 2, 3]
     assert len(manager.extend_row(0, 12).rows) == 0
     grown = manager.extend_row(0, 17)
@@ -42,8 +50,8 @@ def test_a_row_gets_the_blocks_its_tokens_need(manager):
 
 
 def test_many_rows_grow_at_once(manager):
-    manager.open_row(2, NOTHING, 4)
-    manager.open_row(0, NOTHING, 8)
+    open_row(manager, 2, 4)
+    open_row(manager, 0, 8)
     grown = manager.extend_rows(np.array([0, 2], dtype=np.int32))
     assert [part.tolist() for part in grown] == [[0, 2], [2, 1], [4, 5]]
     assert all(part.dtype == np.int32 for part in grown)
@@ -51,11 +59,11 @@ def test_many_rows_grow_at_once(manager):
 
 
 def test_tables_outgrow_their_first_columns(manager):
-    manager.open_row(1, NOTHING, 64)
+    open_row(manager, 1, 64)
     assert manager.table(1).tolist() == list(range(1, 17))
     geometry = CacheGeometry(num_blocks=200, block_size=BLOCK_SIZE, max_model_len=800)
     large = BlockManager(geometry, max_num_seqs=2, enable_prefix_caching=False)
-    large.open_row(0, NOTHING, 3)
+    open_row(large, 0, 3)
     large.extend_row(0, 700)
     assert large.table(0).tolist() == list(range(1, 176))
 
@@ -79,24 +87,42 @@ def test_a_match_says_how_many_blocks_have_an_owner(manager):
     assert (len(match.block_ids), match.num_used) == (3, 0)
 
 
-def test_writing_a_shared_block_copies_it_once(manager):
-    manager.open_row(0, NOTHING, 6)
-    manager.open_row(1, manager.table(0), 6)
+def test_a_shared_block_is_not_writable_until_it_is_a_rows_own(manager):
+    open_row(manager, 0, 6)
+    assert manager.is_writable(0, 5)
+    assert open_row(manager, 1, 6, shared=manager.table(0)) == [1, 2]
     assert manager.pool.num_used == 2
     assert not manager.is_writable(0, 5) and not manager.is_writable(1, 5)
-    assert manager.make_writable(1, 5) == (2, 3)
-    assert (manager.table(0).tolist(), manager.table(1).tolist()) == ([1, 2], [1, 3])
-    assert manager.make_writable(1, 5) is None and manager.make_writable(0, 5) is None
+    assert manager.is_writable(1, 8), "not there yet"
     manager.check_integrity()
-    manager.release_rows(np.array([0, 1]))
+    manager.release_rows(np.array([0]))
+    assert manager.is_writable(1, 5)
+    manager.release_rows(np.array([1]))
     assert manager.pool.num_used == 0
     manager.check_integrity()
+
+
+def test_rows_open_together_as_one_after_another(manager):
+    """Shared blocks, own ones, names: all as if each row had come alone."""
+    open_cached(manager, 0, tokens(9))
+    digests: list[bytes] = []
+    match = manager.find_prefix(digests, tokens(14), b"")
+    manager.pool.acquire(match.block_ids)
+    tables = manager.open_rows(
+        [NewRow(3, match.block_ids, 14, digests), NewRow(1, NOTHING, 1, ()), NewRow(2, NOTHING, 9, (b"x",))]
+    )
+    assert [table.tolist() for table in tables] == [[1, 2, 4, 5], [6], [7, 8, 9]]
+    assert manager.num_blocks.tolist() == [3, 1, 3, 4]
+    assert manager.find_prefix([], tokens(14), b"").block_ids.tolist() == [1, 2, 4]
+    manager.check_integrity()
+    with pytest.raises(AssertionError, match="holds blocks"):
+        manager.open_rows([NewRow(2, NOTHING, 1, ())])
 
 
 def test_the_end_of_a_prefix_is_evicted_before_its_beginning(manager):
     open_cached(manager, 0, tokens(32))
     manager.release_rows(np.array([0]))
-    manager.open_row(1, NOTHING, 44)  # 11 of 16 blocks: 8 never used, 3 evicted
+    open_row(manager, 1, 44)  # 11 of 16 blocks: 8 never used, 3 evicted
     assert len(manager.find_prefix([], tokens(33), b"").block_ids) == 5
 
 
@@ -105,7 +131,7 @@ def test_the_prefix_freed_first_is_evicted_first(manager):
     open_cached(manager, 1, tokens(24, first=100))
     manager.release_rows(np.array([1]))
     manager.release_rows(np.array([0]))
-    manager.open_row(2, NOTHING, 40)
+    open_row(manager, 2, 40)
     assert len(manager.find_prefix([], tokens(25), b"").block_ids) == 6
     assert len(manager.find_prefix([], tokens(25, first=100), b"").block_ids) == 0
 
@@ -121,8 +147,8 @@ def test_reset_forgets_prefixes_and_keeps_rows(manager):
 
 
 def test_integrity_notices_a_block_in_two_tables(manager):
-    manager.open_row(0, NOTHING, 4)
-    manager.open_row(1, NOTHING, 4)
+    open_row(manager, 0, 4)
+    open_row(manager, 1, 4)
     manager._tables[1, 0] = 1
     with pytest.raises(AssertionError, match=r"blocks \[1 2\]: \[2 0\] owners"):
         manager.check_integrity()

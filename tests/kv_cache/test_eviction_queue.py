@@ -38,7 +38,7 @@ def test_random_use_agrees_with_a_list(moves):
         elif count == 0:
             queue.clear()
             expected = []
-        assert (queue.block_ids.tolist(), len(queue)) == (expected, len(expected))
+        assert (queue.block_ids.tolist(), queue.length) == (expected, len(expected))
 
 
 @pytest.mark.parametrize("num_before", [0, 6])
@@ -48,7 +48,7 @@ def test_a_block_listed_twice_is_in_it_once(num_before):
         queue.push(np.arange(num_before, dtype=np.int32))
         queue.remove(np.arange(num_before, dtype=np.int32))
     queue.push(blocks(7, 8, 7, 8, 8, 6, 7))
-    assert (queue.block_ids.tolist(), len(queue)) == ([8, 6, 7], 3)
+    assert (queue.block_ids.tolist(), queue.length) == ([8, 6, 7], 3)
 
 
 def test_more_listings_than_the_memory_has_places():

@@ -10,11 +10,12 @@ import pytest
 from support.traffic import Setting, Traffic
 
 from pagednb.kv_cache import prefix_cache
-from pagednb.kv_cache.block_manager import BlockManager
 from pagednb.kv_cache.block_pool import BlockPool
+from pagednb.scheduler import prefill_phase
 from pagednb.scheduler.output import BlockGrowth, SchedulerOutput
 from pagednb.scheduler.row_table import RowTable
 from pagednb.scheduler.scheduler import Scheduler
+from pagednb.scheduler.start import find_start
 
 SETTING = Setting(num_blocks=24, max_num_seqs=8)
 
@@ -70,7 +71,15 @@ def test_a_spoiled_plan_is_noticed(spoil, monkeypatch):
 
 def forget_to_copy(monkeypatch):
     """Forks write to blocks that they share."""
-    monkeypatch.setattr(BlockManager, "make_writable", lambda self, row, position: None)
+
+    def share_all(*args, **kwargs):
+        found = find_start(*args, **kwargs)
+        if found.copied_block_id is None:
+            return found
+        shared = np.append(found.shared_block_ids, np.int32(found.copied_block_id))
+        return found._replace(shared_block_ids=shared, copied_block_id=None)
+
+    monkeypatch.setattr(prefill_phase, "find_start", share_all)
 
 
 def keep_tokens_of_those_who_left(monkeypatch):
