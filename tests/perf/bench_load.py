@@ -116,10 +116,11 @@ def write_checkpoint(model: str, root: pathlib.Path) -> pathlib.Path:
     """Write random weights of ``model`` as safetensors shards below ``root``, unless they are there."""
     import torch
     import transformers
-    import workloads
     from safetensors.torch import save_file
 
-    folder = workloads.model_folder(model, root)
+    from pagednb.benchmark.shapes import model_folder
+
+    folder = model_folder(model, root)
     index = folder / "model.safetensors.index.json"
     if index.exists():
         return folder

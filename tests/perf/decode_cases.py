@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 
-from workloads import Workload, make_workload
+from pagednb.benchmark.workloads import Workload, make_workload
 
 MAX_NUM_SEQS = 512
 MOMENTS = {"chatlike": (512, 188, 32), "nano": (256, 128, 16), "label": (512,)}

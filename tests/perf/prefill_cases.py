@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from workloads import make_workload
+from pagednb.benchmark.workloads import make_workload
 
 MAX_CHUNK_TOKENS = 8192
 

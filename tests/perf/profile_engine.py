@@ -14,21 +14,23 @@ import time
 from collections import Counter
 
 import torch
-import workloads
 
 import pagednb
 from pagednb.benchmark.batch_run import generate_timed
-from pagednb.benchmark.workloads import TimedRequest
+from pagednb.benchmark.shapes import SHAPES, model_folder
+from pagednb.benchmark.workloads import TimedRequest, Workload, make_workload
+
+BATCHES = ("single", "chatlike", "nano", "label")
 
 # first match wins; names of cuBLAS kernels differ by version and shape
 KINDS = (
-    ("decode attention", r"_split_kernel|_reduce_kernel|paged_decode"),
+    ("decode attention", r"_part_kernel|merge_kernel|_prefix_kernel|_suffix_kernel|_reduce_kernel"),
     ("prefill attention", r"_prefill_kernel"),
-    ("products", r"gemm|nvjet|cutlass|cublas|gemv|splitK|sm90_xmma|_linear_kernel"),
+    ("products", r"gemm|nvjet|cutlass|cublas|gemv|splitK|sm90_xmma|_few_rows_kernel"),
     ("rope and cache", r"rope"),
     ("norms", r"rms_norm"),
     ("silu and mul", r"silu"),
-    ("sampling", r"_best_of|threshold|candidate|level|run_max|_search|_collect"),
+    ("sampling", r"_weigh_kernel|_draw_kernel|_threshold|_level|_run_max|_floor|_collect"),
     ("copies, host and device", r"Memcpy|Memset"),
 )
 
@@ -37,7 +39,7 @@ def kind_of(name: str) -> str:
     return next((kind for kind, pattern in KINDS if re.search(pattern, name)), f"other: {name[:60]}")
 
 
-def profile(llm: pagednb.LLM, requests: workloads.Workload) -> None:
+def profile(llm: pagednb.LLM, requests: Workload) -> None:
     """Run ``requests`` and print the sums."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True) as profiler:
         wall = generate_timed(llm.engine, requests).seconds
@@ -64,18 +66,18 @@ def profile(llm: pagednb.LLM, requests: workloads.Workload) -> None:
 def main() -> None:
     """Parse the command line, run, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workloads", nargs="*", default=list(workloads.NAMES), help="workloads to profile, in order")
-    parser.add_argument("--model", choices=sorted(workloads.MODELS), default="llama-3.1-8b")
+    parser.add_argument("workloads", nargs="*", default=list(BATCHES), help="workloads to profile, in order")
+    parser.add_argument("--model", choices=sorted(SHAPES), default="llama-3.1-8b")
     args = parser.parse_args()
-    folder = workloads.model_folder(args.model, pathlib.Path(tempfile.mkdtemp()))
+    folder = model_folder(args.model, pathlib.Path(tempfile.mkdtemp()))
     llm = pagednb.LLM(model=str(folder), load_format="dummy", skip_tokenizer_init=True)
     for name in args.workloads:
-        warm_up = [TimedRequest(ids[:64], 8) for ids, _ in workloads.make_workload("chatlike", 0)[:64]]
+        warm_up = [TimedRequest(ids[:64], 8) for ids, _ in make_workload("chatlike", 0)[:64]]
         generate_timed(llm.engine, warm_up)
         start = time.perf_counter()
-        plain = generate_timed(llm.engine, workloads.make_workload(name, 1)).seconds
+        plain = generate_timed(llm.engine, make_workload(name, 1)).seconds
         print(f"{args.model} {name}: {plain:.3f} s without the profiler", flush=True)
-        profile(llm, workloads.make_workload(name, 2))
+        profile(llm, make_workload(name, 2))
         print(f"    (took {time.perf_counter() - start:.0f} s)", flush=True)
     llm.shutdown()
 
