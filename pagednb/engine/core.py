@@ -119,7 +119,7 @@ class EngineCore:
         was_late = bool(self._in_flight) and self._in_flight[-1].pending.is_ready
         self._in_flight.append(_Launched(plan, pending, time.perf_counter(), was_late))
         self.num_prefill_tokens += plan.num_tokens - len(plan.decode_rows)
-        self.num_sampled_tokens += len(plan.sampled_rows) * plan.num_decode_steps
+        self.num_sampled_tokens += plan.num_sampled_tokens
         return True
 
     def _limits(self) -> StepLimits:

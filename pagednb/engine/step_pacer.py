@@ -18,7 +18,7 @@ MAX_DECODE_STEPS = 8
 TARGET_STEP_S = 0.025
 """Between two tokens of a watched stream; 40 tokens a second are faster than anyone reads."""
 
-# late launches in a row that double the decode steps, punctual ones that halve them
+# late launches in a row that double the decode steps; decode steps launched in time that halve them
 _LATE_TO_DOUBLE = 2
 _PUNCTUAL_TO_HALVE = 200
 
@@ -58,13 +58,16 @@ class StepPacer:
         self._num_late = 0
         self._num_punctual = 0
         self._tokens_per_s: float | None = None  # of steps large enough to tell
+        self._decode_step_s = 0.0  # one decode step, as measured last
 
     def limits(self, *, has_interactive: bool) -> StepLimits:
         """Return what the next step may do; ``has_interactive``: somebody watches a stream."""
-        if not has_interactive or self._tokens_per_s is None:
+        if not has_interactive:
             return StepLimits(max_decode_steps=self._num_decode_steps)
-        budget = max(_MIN_BUDGET, int(self._target_step_s * self._tokens_per_s))
-        return StepLimits(max_decode_steps=self._num_decode_steps, max_num_tokens=budget)
+        budget = None
+        if self._tokens_per_s is not None:
+            budget = max(_MIN_BUDGET, int(self._target_step_s * self._tokens_per_s))
+        return StepLimits(max_decode_steps=self._num_watchable_steps(), max_num_tokens=budget)
 
     def record(self, timing: StepTiming) -> None:
         """Learn from a step; called once for each, in order."""
@@ -72,6 +75,7 @@ class StepPacer:
             self._measure(timing.num_tokens / timing.device_s)
         if timing.has_prefills:
             return  # its launch is longer than that of a decode step, and tells nothing about the next one
+        self._decode_step_s = timing.device_s / timing.num_decode_steps
         if timing.was_late:
             self._num_punctual = 0
             self._num_late += 1
@@ -79,9 +83,16 @@ class StepPacer:
                 self._set_decode_steps(2 * self._num_decode_steps)
         else:
             self._num_late = 0
-            self._num_punctual += 1
+            self._num_punctual += timing.num_decode_steps
             if self._num_punctual >= _PUNCTUAL_TO_HALVE:
                 self._set_decode_steps(self._num_decode_steps // 2)
+
+    def _num_watchable_steps(self) -> int:
+        """Return the decode steps of which all tokens still come within the target, at least 1."""
+        number = self._num_decode_steps
+        while number > 1 and number * self._decode_step_s > self._target_step_s:
+            number //= 2
+        return number
 
     def _measure(self, tokens_per_s: float) -> None:
         old = self._tokens_per_s

@@ -14,8 +14,8 @@ from pagednb.scheduler.plan_builder import PlanBuilder
 
 def plan_decodes(books: Books, plan: PlanBuilder, *, max_decode_steps: int) -> None:
     """Let all decoding rows compute one token, or up to ``max_decode_steps`` where that is possible."""
-    num_steps = max_decode_steps if _may_run_ahead(books) else 1
     rows = books.rows.decode_rows
+    num_steps = _num_steps(books, rows, max_decode_steps)
     counts = _counts(books, rows, num_steps)
     if num_steps > 1 and _num_wanted(books, rows, counts) > books.blocks.pool.num_free:
         num_steps, counts = 1, None
@@ -40,6 +40,14 @@ def _may_run_ahead(books: Books) -> bool:
     if rows.prefilling or rows.num_stepwise:
         return False
     return not len(books.waiting) or not rows.has_free_row
+
+
+def _num_steps(books: Books, rows: np.ndarray, max_decode_steps: int) -> int:
+    """Return how many steps go out at once: no more than the longest of ``rows`` has left, as a power of two."""
+    if max_decode_steps == 1 or not _may_run_ahead(books):
+        return 1
+    num_left = books.rows.max_total[rows] - books.rows.num_tokens[rows]
+    return min(max_decode_steps, 1 << (int(num_left.max(initial=1)) - 1).bit_length())
 
 
 def _counts(books: Books, rows: np.ndarray, num_steps: int) -> np.ndarray | None:

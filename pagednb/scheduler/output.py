@@ -132,6 +132,13 @@ class SchedulerOutput:
         """Tokens computed in this step."""
         return len(self.decode_rows) + sum(len(chunk.token_ids) for chunk in self.prefills)
 
+    @property
+    def num_sampled_tokens(self) -> int:
+        """Tokens sampled in this step, those aside that rows do not take."""
+        if self.decode_counts is not None:
+            return int(self.decode_counts.sum())
+        return len(self.sampled_rows) * self.num_decode_steps
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LogprobArrays:

@@ -126,6 +126,7 @@ class Scheduler:
         plan = PlanBuilder(self._step, self._token_budget(limits))
         plan_decodes(self._books, plan, max_decode_steps=limits.max_decode_steps)
         plan.share_prefix(self._shared_prefix.find(self._books, plan.decode_rows))
+        plan_prefills(self._books, plan, only_watched=True)
         plan_admissions(self._books, plan, only_watched=True)
         plan_prefills(self._books, plan)
         plan_admissions(self._books, plan)

@@ -75,3 +75,12 @@ def test_small_steps_do_not_spoil_the_measured_speed() -> None:
     for _ in range(500):
         pacer.record(decode(late=False, rows=3))
     assert pacer.limits(has_interactive=True).max_num_tokens == before
+
+
+def test_a_watched_stream_never_waits_for_many_slow_steps() -> None:
+    pacer = StepPacer(target_step_s=0.025)
+    run(pacer, host_s=0.5, device_s=0.001, num_steps=20)
+    assert pacer.limits(has_interactive=True).max_decode_steps == 8
+    pacer.record(decode(late=False, steps=8, seconds=0.015))
+    assert pacer.limits(has_interactive=True).max_decode_steps == 1
+    assert pacer.limits(has_interactive=False).max_decode_steps == 8

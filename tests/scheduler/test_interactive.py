@@ -104,3 +104,41 @@ def test_whoever_watches_is_forgotten_however_the_request_ends() -> None:
     assert scheduler.has_interactive
     scheduler.reset()
     assert not scheduler.has_interactive
+
+
+def test_watched_prompts_are_computed_in_order_of_arrival() -> None:
+    """Prompts longer than a step's share: whoever has begun goes on before the next one comes in."""
+    watcher = Watcher(Setting(num_blocks=2000, max_num_seqs=50, max_num_batched_tokens=150))
+    for request_id in range(20):
+        watcher.add(make_request(request_id, [1 + request_id] * 100, 30, stream=True))
+    first_tokens: list[int] = []
+    while len(first_tokens) < 20:
+        news = {update.request_id for update in watcher.step()} - set(first_tokens)
+        first_tokens += sorted(news)
+        assert len(watcher.core.scheduler._books.rows.prefilling) <= 1
+    assert first_tokens == sorted(first_tokens)
+
+
+def test_nobody_is_pushed_out_when_that_would_not_help() -> None:
+    watcher = Watcher(Setting(num_blocks=40, max_num_seqs=8, max_num_batched_tokens=200))
+    watcher.add(make_request(1, [1] * 80, 30, stream=True))
+    for request_id in (2, 3):
+        watcher.add(make_request(request_id, [request_id] * 4, 40))
+    for _ in range(3):
+        watcher.step()
+    watcher.add(make_request(4, [4] * 100, 8, stream=True))
+    for _ in range(5):
+        watcher.step()
+    assert watcher.core.scheduler.stats().num_preemptions == 0
+    watcher.finish()
+
+
+def test_room_is_made_in_one_go() -> None:
+    """Also where the decodes of the very step take blocks: else the newcomer waits and more are pushed out."""
+    watcher = Watcher(Setting(num_blocks=65, max_num_seqs=64, max_num_batched_tokens=256, eos_token_ids=()))
+    for request_id in range(20):
+        watcher.add(make_request(request_id, [1 + request_id] * 7, 60))
+    for _ in range(5):
+        watcher.step()
+    watcher.add(make_request(100, [9] * 20, 8, stream=True))
+    assert steps_to_first_token(watcher, 100) == 1
