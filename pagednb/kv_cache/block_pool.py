@@ -61,7 +61,9 @@ class BlockPool:
         """Add an owner to each of ``block_ids`` (no duplicates), which are used or cached."""
         if not len(block_ids):
             return
-        self._cached.remove(block_ids[self.ref_counts[block_ids] == 0])
+        free = block_ids[self.ref_counts[block_ids] == 0]
+        if len(free):
+            self._cached.remove(free)
         self.ref_counts[block_ids] += 1
 
     def release(self, block_ids: np.ndarray) -> None:

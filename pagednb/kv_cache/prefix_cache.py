@@ -7,12 +7,14 @@ tenants apart. The block manager asks and registers; when a block is reused the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 _DIGEST_BYTES = 16
+_UNKNOWN = -1  # in place of a block
 
 
 class _Hashed(NamedTuple):
@@ -65,6 +67,8 @@ class PrefixCache:
     def __init__(self) -> None:
         self._digest_to_block: dict[bytes, int] = {}
         self._block_to_digest: dict[int, bytes] = {}
+        self._last_match: list[int] = []  # of digests up to _last_digest; empty once a name is forgotten
+        self._last_digest = b""
 
     @property
     def block_ids(self) -> set[int]:
@@ -73,10 +77,16 @@ class PrefixCache:
 
     def match(self, digests: Sequence[bytes]) -> list[int]:
         """Return the blocks of the longest known prefix of ``digests``."""
-        if not digests or digests[0] not in self._digest_to_block:
-            return []
-        block_ids = [*map(self._digest_to_block.get, digests), None]
-        return block_ids[: block_ids.index(None)]  # type: ignore[return-value]  # None is not among them
+        known = self._last_match
+        # a digest stands for all before it too: neighbours in a queue often differ after the same prefix
+        if not (known and len(digests) >= len(known) and self._last_digest == digests[len(known) - 1]):
+            known = []
+        if len(digests) == len(known) or digests[len(known)] not in self._digest_to_block:
+            return known.copy()
+        more = [*map(self._digest_to_block.get, digests[len(known) :], itertools.repeat(_UNKNOWN)), _UNKNOWN]
+        block_ids = known + more[: more.index(_UNKNOWN)]
+        self._last_match, self._last_digest = block_ids, digests[len(block_ids) - 1]
+        return block_ids.copy()
 
     def register(self, block_ids: Sequence[int], digests: Sequence[bytes]) -> list[int]:
         """Name blocks and return those named now; whichever block and digest is taken already stays as it is."""
@@ -92,13 +102,16 @@ class PrefixCache:
                 named.append(block_id)
         return named
 
-    def forget(self, block_ids: Iterable[int]) -> None:
+    def forget(self, block_ids: Sequence[int]) -> None:
         """Take the names away from blocks that have one."""
+        if block_ids:
+            self._last_match = []
         for digest in list(map(self._block_to_digest.pop, block_ids)):
             del self._digest_to_block[digest]
 
     def clear(self) -> None:
         """Forget all names."""
+        self._last_match = []
         self._digest_to_block.clear()
         self._block_to_digest.clear()
 

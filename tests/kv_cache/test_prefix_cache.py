@@ -60,6 +60,22 @@ def test_match_is_the_longest_known_prefix():
     assert cache.match([b"a", b"b", b"c"]) == [5]
 
 
+def test_the_last_match_is_worth_nothing_once_a_name_is_forgotten():
+    cache = PrefixCache()
+    cache.register([5, 6, 7], [b"a", b"b", b"c"])
+    assert cache.match([b"a", b"b"]) == [5, 6]
+    assert cache.match([b"a", b"b", b"c", b"x"]) == [5, 6, 7], "it goes on where the last one ended"
+    assert cache.match([b"a"]) == [5]
+    assert cache.match([b"y", b"b", b"c"]) == []
+    cache.forget([5])
+    assert cache.match([b"a", b"b", b"c"]) == []
+    cache.register([5], [b"a"])
+    cache.match([b"a", b"b", b"c"]).clear()  # the caller's own list
+    assert cache.match([b"a", b"b", b"c"]) == [5, 6, 7]
+    cache.clear()
+    assert cache.match([b"a", b"b", b"c"]) == []
+
+
 def test_the_first_name_and_the_first_block_stay():
     cache = PrefixCache()
     cache.register([5], [b"a"])
