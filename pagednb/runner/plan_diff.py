@@ -71,10 +71,13 @@ def _admission_arrays(admissions: tuple[Admission, ...], table_width: int) -> di
         "admitted_ints": np.array(ints, dtype=np.int64).T,
         "admitted_floats": np.array(floats, dtype=np.float32).T,
     }
-    if any(len(a.block_ids) for a in admissions):
-        cells = [a.row * table_width + np.arange(len(a.block_ids)) for a in admissions]
-        block_ids = [a.block_ids for a in admissions]
-        arrays["admitted_blocks"] = np.stack([np.concatenate(cells), np.concatenate(block_ids)]).astype(np.int32)
+    block_ids = np.concatenate([a.block_ids for a in admissions])
+    if len(block_ids):
+        counts = np.array([len(a.block_ids) for a in admissions])
+        # entry i of all lies in column i - (entries of the rows before)
+        first_cells = arrays["admitted_rows"] * table_width - (counts.cumsum() - counts)
+        cells = np.repeat(first_cells, counts) + np.arange(len(block_ids))
+        arrays["admitted_blocks"] = np.stack([cells, block_ids]).astype(np.int32)
     return arrays
 
 
