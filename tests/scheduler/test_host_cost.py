@@ -1,7 +1,11 @@
-"""A steady decode step does no Python work per request: as many calls for 512 rows as for 64."""
+"""A steady decode step does no Python work per request: as many calls for 512 rows as for 64.
+
+Where rows end and others come in, a step costs by the newcomer, not by the row.
+"""
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 
@@ -10,12 +14,16 @@ import pytest
 from support.traffic import make_request
 
 from pagednb.config import CacheGeometry, SchedulerConfig
+from pagednb.engine.input_processor import InputProcessor, TokenPrompt
+from pagednb.request import Request
 from pagednb.sampling_params import SamplingParams
 from pagednb.scheduler.output import RunnerOutput
 from pagednb.scheduler.scheduler import Scheduler
 
 NUM_PROMPT = 5
 MOST_CALLS = 160
+CALLS_PER_NEWCOMER = 150
+NUM_TURNS = 10
 
 
 def decoding_scheduler(num_rows: int, *, block_size: int, max_tokens: int = 1000) -> Scheduler:
@@ -84,3 +92,48 @@ def test_the_count_sees_work_per_request(num_rows):
     scheduler = decoding_scheduler(num_rows, block_size=16, max_tokens=2)
     assert count_calls(lambda: step(scheduler)) > 3 * num_rows
     assert not scheduler.has_work
+
+
+def turnover_calls(num_rows: int, num_newcomers: int, *, num_prefix: int, prompt_length: int) -> int:
+    """Calls of a step in which so many rows end and as many prompts come in, with their blocks' names."""
+    geometry = CacheGeometry(num_blocks=1 + num_rows * 12, block_size=16, max_model_len=prompt_length + 1000)
+    config = SchedulerConfig(
+        max_num_seqs=num_rows, max_num_batched_tokens=2**20, max_model_len=geometry.max_model_len, eos_token_ids=(0, 1)
+    )
+    scheduler, processor = Scheduler(config, geometry), InputProcessor(None, geometry, vocab_size=2**30, seed=0)
+    numbers = itertools.count(2**20)
+
+    def requests(count: int, max_tokens: int) -> list[Request]:
+        made: list[Request] = []
+        params = SamplingParams(temperature=0.0, max_tokens=max_tokens)
+        for _ in range(count):
+            prompt = np.arange(prompt_length, dtype=np.int32)
+            prompt[num_prefix:] = next(numbers)
+            made += processor.make_requests(TokenPrompt(prompt), params, stream=False, priority=0)
+        return made
+
+    def turn(newcomers: list[Request]) -> None:
+        for request in newcomers:
+            scheduler.add(request)
+        assert step(scheduler) == num_newcomers
+
+    for request in requests(num_rows - num_newcomers, max_tokens=900):
+        scheduler.add(request)
+    step(scheduler)
+    for _ in range(NUM_TURNS):  # the cache fills up with prefixes nobody uses
+        turn(requests(num_newcomers, max_tokens=1))
+    newcomers = requests(num_newcomers, max_tokens=1)
+    return count_calls(lambda: turn(newcomers))
+
+
+@pytest.mark.parametrize("num_prefix", [0, 64])
+def test_turnover_costs_by_the_newcomer_and_not_by_the_row(num_prefix):
+    few, many = (turnover_calls(num_rows, 51, num_prefix=num_prefix, prompt_length=100) for num_rows in (128, 512))
+    assert abs(few - many) <= MOST_CALLS // 4, "rows that stay cost nothing"
+    assert many <= MOST_CALLS + 51 * CALLS_PER_NEWCOMER
+
+
+def test_a_newcomer_costs_the_same_however_long_its_prompt():
+    short, long = (turnover_calls(64, 6, num_prefix=0, prompt_length=length) for length in (50, 120))
+    num_more_blocks = 6 * (120 // 16 - 50 // 16)
+    assert abs(long - short) < num_more_blocks, "not a call for each block"
