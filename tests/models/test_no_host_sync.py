@@ -10,6 +10,7 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support.tiny_models import ARCHITECTURES, VOCAB_SIZE, tiny_config
 
 from pagednb.config import CacheGeometry
@@ -36,6 +37,7 @@ def shape_kernels() -> KernelSet:
         return qkv.new_empty(qkv.shape[0], num_q_heads, k_cache.shape[3])
 
     ops = {
+        "linear": F.linear,
         "rms_norm": lambda x, weight, eps: torch.empty_like(x),
         "add_rms_norm": lambda x, residual, weight, eps: (torch.empty_like(x), residual),
         "silu_and_mul": lambda x: x.new_empty(x.shape[0], x.shape[1] // 2),
