@@ -84,4 +84,6 @@ def _download(model: str, revision: str | None, download_dir: str | None, patter
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return what went wrong as a sentence that another may follow."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if line.endswith((".", "!", "?")) else f"{line}."
