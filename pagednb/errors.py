@@ -68,12 +68,20 @@ class TemplateError(PagednbError, ValueError):
     """A template names a column or variable that does not exist."""
 
 
+class SchemaError(PagednbError, ValueError):
+    """A schema cannot be read, or holds what cannot be enforced; the place is named."""
+
+
 class RequestCancelledError(PagednbError):
     """The request was aborted before it finished."""
 
 
 class BenchmarkError(PagednbError, RuntimeError):
     """A benchmark's figures would mean nothing: the engine did not do what was timed, or there was too little of it."""
+
+
+class CheckpointError(PagednbError, ValueError):
+    """A checkpoint folder belongs to another run, or cannot be read or written."""
 
 
 class RowErrors(PagednbError):  # noqa: N818  (a collection, not a single error)

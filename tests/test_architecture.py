@@ -54,7 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pagednb.llm": TOP_FILES | ENGINE,
     "pagednb.runtime": TOP_FILES | ENGINE | {"pagednb.llm"},
     "pagednb.notebook": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.dataframe"},
-    "pagednb.dataframe": TOP_FILES | SURFACE_FILES | ENGINE,
+    "pagednb.structured_output": TOP_FILES,
+    "pagednb.dataframe": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.structured_output"},
     "pagednb.embedded_model": TOP_FILES,
     # it watches an engine's steps from outside
     "pagednb.benchmark": TOP_FILES
