@@ -1,0 +1,79 @@
+"""Answers that were computed before: in the kernel's memory, or in a file that outlives it.
+
+Only answers that equal prompts may share are kept. The key names everything an answer depends on, so nothing ever has
+to be removed for being wrong. The row job asks before it submits a row. Knows no engine and no pandas.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from typing import Protocol
+
+import numpy as np
+
+MAX_MEMORY_BYTES = 256 * 2**20
+_ENTRY_BYTES = 200
+"""What an entry costs beside its answer: key, two objects, a place in the table."""
+
+
+class ResultCache(Protocol):
+    """Answers by key. Safe to use from several threads."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the answer, or None."""
+
+    def put(self, key: bytes, answer: bytes) -> None:
+        """Keep an answer."""
+
+
+def answer_key(token_ids: np.ndarray, *, model: str, task: str) -> bytes:
+    """Return 32 bytes that differ whenever prompt tokens (integers ``[num_tokens]``), model or task do."""
+    digest = hashlib.sha256()
+    for text in (model, task):
+        data = text.encode("utf-8", errors="surrogatepass")
+        digest.update(len(data).to_bytes(8, "little"))  # so that no two pairs of texts run together alike
+        digest.update(data)
+    digest.update(np.ascontiguousarray(token_ids, dtype="<i4").tobytes())
+    return digest.digest()
+
+
+class MemoryCache:
+    """The answers used last, up to ``max_bytes``."""
+
+    def __init__(self, max_bytes: int = MAX_MEMORY_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._key_to_answer: OrderedDict[bytes, bytes] = OrderedDict()
+        self._num_bytes = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Estimated size of all entries."""
+        return self._num_bytes
+
+    def __len__(self) -> int:
+        return len(self._key_to_answer)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the answer, or None."""
+        with self._lock:
+            answer = self._key_to_answer.get(key)
+            if answer is not None:
+                self._key_to_answer.move_to_end(key)
+            return answer
+
+    def put(self, key: bytes, answer: bytes) -> None:
+        """Keep an answer, and forget those that were not used for longest if there are too many."""
+        with self._lock:
+            previous = self._key_to_answer.pop(key, None)
+            self._num_bytes += _size(answer) - (0 if previous is None else _size(previous))
+            self._key_to_answer[key] = answer
+            while self._num_bytes > self._max_bytes:
+                _, oldest = self._key_to_answer.popitem(last=False)
+                self._num_bytes -= _size(oldest)
+
+
+def _size(answer: bytes) -> int:
+    return len(answer) + _ENTRY_BYTES
