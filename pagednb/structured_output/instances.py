@@ -21,12 +21,12 @@ from pagednb.structured_output.python_types import (
 def instance_of(schema: object, value: Any) -> Any:
     """Return ``value`` as the schema's class writes it: models, dataclasses, enum members, tuples, floats.
 
-    ``value`` fits the schema. A TypedDict and a dict of types give dicts; JSON Schema gives the value itself.
+    ``schema`` is a type or a dict of types, and ``value`` fits it. A TypedDict and a dict of types give dicts.
 
     Raises:
         Exception: whatever a class's own code raises, a pydantic validator among others.
     """
-    return value if isinstance(schema, str) else _instance(schema, value)
+    return _instance(schema, value)
 
 
 def _instance(annotation: Any, value: Any) -> Any:

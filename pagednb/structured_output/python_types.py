@@ -31,7 +31,6 @@ _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "ex
 _BOUNDS |= {"multiple_of": "multipleOf"}
 _LENGTHS = {"string": {"min_length": "minLength", "max_length": "maxLength"}}
 _LENGTHS |= {"array": {"min_length": "minItems", "max_length": "maxItems"}}
-_ALIAS: Any = getattr(typing, "TypeAliasType", ())  # `type X = ...`, from Python 3.12 on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +60,19 @@ def json_schema_of(schema: object) -> Schema:
     Raises:
         SchemaError: a type that JSON Schema, or this package, has no words for; its path is named.
     """
-    if isinstance(schema, str):
-        return parse_schema(schema)
-    if isinstance(schema, Mapping) and (given := _as_json(schema)) is not None:
-        return parse_schema(given)
-    return _schema_of(schema, _Place())
+    if not is_json_schema(schema):
+        return _schema_of(schema, _Place())
+    return parse_schema(schema if isinstance(schema, str) else json.dumps(schema))
+
+
+def is_json_schema(schema: object) -> bool:
+    """Whether ``schema`` is a text, or a dict that holds JSON values and no types."""
+    if isinstance(schema, str) or not isinstance(schema, Mapping):
+        return isinstance(schema, str)
+    try:
+        return bool(schema) and bool(json.dumps(schema))
+    except (TypeError, ValueError):
+        return False
 
 
 def is_pydantic_model(annotation: object) -> bool:
@@ -100,14 +107,6 @@ def field_types(owner: Any) -> dict[str, Any]:
     return hints
 
 
-def _as_json(schema: Mapping[Any, Any]) -> str | None:
-    """The text of a dict of JSON values; None for a dict that holds types."""
-    try:
-        return json.dumps(schema) if schema else None
-    except (TypeError, ValueError):
-        return None
-
-
 def _schema_of(annotation: Any, place: _Place) -> Schema:
     bare = unwrapped(annotation)
     notes = _notes(annotation)
@@ -131,7 +130,7 @@ def _bare_schema(bare: Any, place: _Place) -> Schema:
         return _array_schema(bare, place)
     if origin in (dict, Mapping):
         return _map_schema(bare, place)
-    if not (isinstance(bare, Mapping) or typing.is_typeddict(bare) or _is_dataclass(bare)):
+    if not (isinstance(bare, Mapping) or _is_typed_dict(bare) or _is_dataclass(bare)):
         place.refuse(f"{_name(bare)} is not supported")
     return _object_schema(bare, place)
 
@@ -183,9 +182,10 @@ def _object_schema(owner: Any, place: _Place) -> Schema:
 
 
 def _is_required(owner: Any, name: str, hint: Any) -> bool:
-    if typing.get_origin(hint) in (typing.Required, typing.NotRequired):
-        return typing.get_origin(hint) is typing.Required
-    return not typing.is_typeddict(owner) or name in owner.__required_keys__
+    if typing.get_origin(hint) in _spellings("NotRequired"):
+        return False
+    is_open = _is_typed_dict(owner) and typing.get_origin(hint) not in _spellings("Required")
+    return not is_open or name in owner.__required_keys__
 
 
 def _dataclass_descriptions(owner: Any) -> dict[str, str]:
@@ -204,9 +204,9 @@ def _peeled(annotation: Any) -> Any:
     """The type one layer further in; a bare type is its own."""
     if isinstance(annotation, typing.NewType):
         return annotation.__supertype__
-    if isinstance(annotation, _ALIAS):
+    if isinstance(annotation, _spellings("TypeAliasType")):  # `type X = ...`
         return annotation.__value__
-    if typing.get_origin(annotation) in (typing.Annotated, typing.Required, typing.NotRequired):
+    if typing.get_origin(annotation) in (typing.Annotated, *_spellings("Required"), *_spellings("NotRequired")):
         return typing.get_args(annotation)[0]
     return annotation
 
@@ -259,6 +259,16 @@ def _pydantic_schema(annotation: Any, place: _Place) -> Schema:
     except pydantic.errors.PydanticUserError as error:
         place.refuse(f"pydantic has no JSON Schema for {_name(annotation)} ({str(error).splitlines()[0]})")
     return inlined(schema, all_required=True, path=place.path)
+
+
+def _spellings(name: str) -> tuple[Any, ...]:
+    """The things of that name in typing and, where someone has loaded it, in typing_extensions: they may differ."""
+    modules = (typing, sys.modules.get("typing_extensions"))
+    return tuple(getattr(module, name) for module in modules if hasattr(module, name))
+
+
+def _is_typed_dict(bare: Any) -> bool:
+    return any(is_typeddict(bare) for is_typeddict in _spellings("is_typeddict"))
 
 
 def _is_dataclass(bare: Any) -> bool:
