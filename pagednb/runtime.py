@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pagednb.config import EngineConfig
 from pagednb.errors import EngineNotLoadedError, OptionError
@@ -19,12 +19,19 @@ if TYPE_CHECKING:
     from pagednb.llm import LLM
 
 
+Kept = TypeVar("Kept")
+
+
 class _Runtime:
-    """Holds the loaded ``LLM``. Loading and unloading exclude each other; looking never waits."""
+    """Holds the loaded ``LLM``. Loading and unloading exclude each other; looking never waits.
+
+    ``name_to_kept`` is what surfaces keep for the life of the process, such as computed rows.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.llm: LLM | None = None
+        self.name_to_kept: dict[str, Any] = {}
 
 
 _RUNTIME = _Runtime()
@@ -87,6 +94,19 @@ def get_engine() -> LLMEngine:
 def is_loaded() -> bool:
     """Whether ``load`` was called and ``unload`` was not."""
     return _RUNTIME.llm is not None
+
+
+def keep(name: str, value: object) -> None:
+    """Keep an object under a name for the life of the process, in the place of what was there."""
+    _RUNTIME.name_to_kept[name] = value
+
+
+def kept(name: str, make: Callable[[], Kept]) -> Kept:
+    """Return what is kept under a name; made by ``make`` the first time."""
+    if name not in _RUNTIME.name_to_kept:
+        _RUNTIME.name_to_kept.setdefault(name, make())  # one wins if two threads come at once
+    value: Kept = _RUNTIME.name_to_kept[name]
+    return value
 
 
 def _already_loaded(difference: Mapping[str, tuple[Any, Any]]) -> OptionError:

@@ -152,6 +152,13 @@ class BoundTemplate:
         """
         return "".join(piece if isinstance(piece, str) else piece[0].format(values[piece[1]]) for piece in self._pieces)
 
+    def render_pieces(self, values: Sequence[object]) -> list[tuple[str, bool]]:
+        """Return the parts that ``render`` joins, each with whether it comes from the row. Raises as ``render``."""
+        return [
+            (piece, False) if isinstance(piece, str) else (piece[0].format(values[piece[1]]), True)
+            for piece in self._pieces
+        ]
+
 
 def resolve_in(names: Mapping[str, object]) -> Callable[[Field], str | None]:
     """Return a resolver for ``Template.render`` over a namespace, such as a notebook's variables."""

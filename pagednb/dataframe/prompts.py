@@ -7,11 +7,12 @@ a slice of each column at a time, so a large frame is never copied.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
+from pagednb.dataframe.truncation import TruncateOption, shortened
 from pagednb.errors import PagednbError, TemplateError, nearest_name
 from pagednb.template import BoundTemplate, Field, Template
 
@@ -43,6 +44,11 @@ class RowPrompts:
             values = zip(*(column.iloc[rows].tolist() for column in self.columns), strict=True)
             for position, row in zip(rows.tolist(), values, strict=True):
                 yield position, self._render(row)
+
+    def shortened(self, position: int, fits: Callable[[str], bool], side: TruncateOption) -> str | None:
+        """Return the longest prompt of a row that ``fits`` when its values are cut at ``side``; None if none does."""
+        values = tuple(column.iloc[position] for column in self.columns)
+        return shortened(self.template.render_pieces(values), fits, side)
 
     def _render(self, row: tuple[object, ...]) -> str | PagednbError:
         for name, value in zip(self.template.names, row, strict=True):

@@ -14,13 +14,16 @@ from pagednb.sampling_params import SamplingParams
 
 @dataclasses.dataclass(kw_only=True)
 class RunFigures:
-    """Counts of one run. Every row is missing (NA), a duplicate of another row, failed before it ran, or computed.
+    """Counts of one run. Every row is missing (NA), a duplicate, resumed, reused, failed before it ran, or computed.
 
     Attributes:
         rows: rows of the frame.
         missing: rows with NA in a used column; never sent.
         computed: prompts sent to the engine.
         duplicates: rows that took the result of an identical prompt.
+        resumed: prompts whose answer stood in the checkpoint.
+        reused: prompts whose answer stood in the result cache.
+        truncated: prompts that were cut to fit.
         failed: rows without a result, for whatever reason but NA.
         cut_at_max_tokens: finished prompts whose text ended because ``max_tokens`` was reached.
         submitted_tokens: prompt tokens sent.
@@ -34,6 +37,9 @@ class RunFigures:
     missing: int = 0
     computed: int = 0
     duplicates: int = 0
+    resumed: int = 0
+    reused: int = 0
+    truncated: int = 0
     failed: int = 0
     cut_at_max_tokens: int = 0
     submitted_tokens: int = 0
@@ -89,6 +95,9 @@ class RunFigures:
             "missing": self.missing,
             "computed": self.computed,
             "duplicates": self.duplicates,
+            "resumed": self.resumed,
+            "reused": self.reused,
+            "truncated": self.truncated,
             "failed": self.failed,
             "cut_at_max_tokens": self.cut_at_max_tokens,
             "prompt_tokens": self.prompt_tokens,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from pagednb.dataframe.kept_rows import KeptRows
 from pagednb.dataframe.report import RunFigures
 from pagednb.engine.interrupts import keeping_interrupts
 from pagednb.errors import ContextLengthError, OptionError, PagednbError, PromptError
@@ -20,6 +21,8 @@ from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pagednb.engine.call import Call
     from pagednb.engine.llm_engine import LLMEngine
 
@@ -44,6 +47,27 @@ class RowOutcome:
     errors: dict[int, str]
     figures: RunFigures
 
+    @classmethod
+    def empty(cls, *, num_rows: int, num_missing: int = 0) -> RowOutcome:
+        """Return the outcome of a run that has not begun; ``run_rows`` fills it in place."""
+        return cls([None] * num_rows, {}, RunFigures(rows=num_rows, missing=num_missing, rows_done=num_missing))
+
+    def copy(self) -> RowOutcome:
+        """Return this moment's state of an outcome that another thread fills."""
+        return RowOutcome(list(self.texts), dict(self.errors), dataclasses.replace(self.figures))
+
+
+@dataclasses.dataclass(frozen=True)
+class Truncation:
+    """How rows that are too long become shorter.
+
+    ``shorten`` gets a row's position and a question, whether a text fits; it returns the row's longest prompt that
+    does, or None. A prompt fits with ``max_prompt_tokens``.
+    """
+
+    shorten: Callable[[int, Callable[[str], bool]], str | None]
+    max_prompt_tokens: int
+
 
 def run_rows(
     engine: LLMEngine,
@@ -54,10 +78,15 @@ def run_rows(
     num_missing: int = 0,
     system: str | None = None,
     watch: Callable[[RunFigures], None] = lambda figures: None,
+    kept: KeptRows | None = None,
+    truncation: Truncation | None = None,
+    outcome: RowOutcome | None = None,
 ) -> RowOutcome:
     """Generate one text per prompt. Rows that cannot be run are in ``errors``; the others are not disturbed.
 
-    A model with a chat template sees ``[system, user]`` messages, any other the text as it stands.
+    A model with a chat template sees ``[system, user]`` messages, any other the text as it stands. ``kept`` answers
+    rows that earlier runs computed, and gets those of this run, whatever ends it. ``outcome`` is filled as rows are
+    done, for those who look in from outside.
 
     Raises:
         OptionError: a system message for a model without chat template.
@@ -65,17 +94,18 @@ def run_rows(
     """
     if system is not None and not engine.has_chat_template:
         raise OptionError("This model has no chat template, so it takes no system message.", hint="Leave out system=.")
-    figures = RunFigures(rows=num_rows, missing=num_missing, rows_done=num_missing)
-    job = _RowJob(engine, params, figures, system, watch)
+    outcome = outcome or RowOutcome.empty(num_rows=num_rows, num_missing=num_missing)
+    kept = kept or KeptRows()
+    job = _RowJob(engine, params, outcome, system=system, watch=watch, kept=kept, truncation=truncation)
     try:
         job.run(prompts)
     except KeyboardInterrupt as interrupt:
-        note = f"{figures.rows_done}/{num_rows} rows were done."
+        note = _how_far(outcome.figures, will_resume=kept.will_resume)
         interrupt.add_note(note)
         # what IPython shows instead of our stack, whose formatting can take longer than the interrupt itself
         interrupt._render_traceback_ = lambda: [f"KeyboardInterrupt: {note}"]  # type: ignore[attr-defined]
         raise
-    return RowOutcome(job.texts, job.errors, figures)
+    return outcome
 
 
 class _RowJob:
@@ -85,15 +115,20 @@ class _RowJob:
         self,
         engine: LLMEngine,
         params: SamplingParams,
-        figures: RunFigures,
+        outcome: RowOutcome,
+        *,
         system: str | None,
         watch: Callable[[RunFigures], None],
+        kept: KeptRows,
+        truncation: Truncation | None,
     ) -> None:
-        self.texts: list[str | None] = [None] * figures.rows
-        self.errors: dict[int, str] = {}
+        self._texts = outcome.texts
+        self._errors = outcome.errors
+        self._figures = outcome.figures
+        self._kept = kept
+        self._truncation = truncation
         self._engine = engine
         self._params = params
-        self._figures = figures
         self._system = system
         self._watch = watch
         self._start_s = time.perf_counter()
@@ -103,13 +138,16 @@ class _RowJob:
         self._first_to_followers: dict[int, list[int]] = {}
 
     def run(self, prompts: Iterator[Prompt]) -> None:
-        with self._engine.open_call() as call:
-            for chunk in _chunks(prompts):
-                with keeping_interrupts():
-                    self._submit(call, self._drop_unrunnable(chunk))
-                self._collect(call, 0)
-                self._collect_until(call, self._max_pending - CHUNK_ROWS)
-            self._collect_until(call, 0)
+        try:
+            with self._engine.open_call() as call:
+                for chunk in _chunks(prompts):
+                    with keeping_interrupts():
+                        self._submit(call, self._drop_unrunnable(chunk))
+                    self._collect(call, 0)
+                    self._collect_until(call, self._max_pending - CHUNK_ROWS)
+                self._collect_until(call, 0)
+        finally:
+            self._kept.write()
         self._tell()
 
     def _drop_unrunnable(self, chunk: list[Prompt]) -> list[tuple[int, str]]:
@@ -122,7 +160,7 @@ class _RowJob:
                 self._fail(position, "The prompt is empty.")
             elif (data := _utf8(text)) is None:
                 self._fail(position, "The text is not valid Unicode (it holds a lone surrogate).")
-            elif not self._follows_earlier(position, data):
+            elif not self._follows_earlier(position, data) and not self._resumes(position, text):
                 runnable.append((position, text))
         return runnable
 
@@ -139,7 +177,25 @@ class _RowJob:
         if first in self._first_to_followers:
             self._first_to_followers[first].append(position)
         else:
-            self._settle(position, self.texts[first], self.errors.get(first))
+            self._settle(position, self._texts[first], self._errors.get(first))
+        return True
+
+    def _resumes(self, position: int, text: str) -> bool:
+        """Whether an earlier run left this row's answer in the checkpoint."""
+        answer = self._kept.resume(position, text)
+        if answer is None:
+            return False
+        self._figures.resumed += 1
+        self._settle_output(position, answer[0])
+        return True
+
+    def _reuses(self, position: int, token_ids: np.ndarray) -> bool:
+        """Whether the result cache holds this row's answer."""
+        answer = self._kept.recall(position, token_ids)
+        if answer is None:
+            return False
+        self._figures.reused += 1
+        self._settle_output(position, answer[0])
         return True
 
     def _submit(self, call: Call[int], rows: list[tuple[int, str]]) -> None:
@@ -151,10 +207,11 @@ class _RowJob:
                 self._fail(position, error.message)
         if not rendered:
             return
-        # a chat template writes its special tokens itself
         texts = [text for _, text in rendered]
-        encoded = self._engine.encode(texts, add_special_tokens=not self._engine.has_chat_template)
-        for (position, _), token_ids in zip(rendered, encoded, strict=True):
+        for (position, _), encoded in zip(rendered, self._encode(texts), strict=True):
+            token_ids = self._fitting(position, encoded)
+            if self._reuses(position, token_ids):
+                continue
             try:
                 call.submit(position, token_ids, self._params)
             except (ContextLengthError, PromptError) as error:
@@ -162,6 +219,25 @@ class _RowJob:
             else:
                 self._figures.computed += 1
                 self._figures.submitted_tokens += len(token_ids)
+
+    def _encode(self, texts: list[str]) -> list[np.ndarray]:
+        # a chat template writes its special tokens itself
+        return self._engine.encode(texts, add_special_tokens=not self._engine.has_chat_template)
+
+    def _fitting(self, position: int, token_ids: np.ndarray) -> np.ndarray:
+        """The prompt's tokens, of a shorter prompt if they are too many; as they are where nothing helps."""
+        truncation = self._truncation
+        if truncation is None or len(token_ids) <= truncation.max_prompt_tokens:
+            return token_ids
+
+        def fits(text: str) -> bool:
+            return len(self._encode([self._as_model_sees_it(text)])[0]) <= truncation.max_prompt_tokens
+
+        text = truncation.shorten(position, fits)
+        if text is None:
+            return token_ids
+        self._figures.truncated += 1
+        return self._encode([self._as_model_sees_it(text)])[0]
 
     def _as_model_sees_it(self, text: str) -> str:
         if not self._engine.has_chat_template:
@@ -175,6 +251,8 @@ class _RowJob:
         with keeping_interrupts():
             for position, output in call.poll(timeout_s):
                 self._figures.count_finished(output)
+                if output.outputs[0].finish_reason != "abort":
+                    self._kept.keep(position, [output])
                 self._settle_output(position, output)
             self._tell()
 
@@ -192,20 +270,29 @@ class _RowJob:
         self._settle(position, completion.text, None)
 
     def _fail(self, position: int, reason: str) -> None:
+        self._kept.keep_failure(position, reason)
         self._settle(position, None, reason)
 
     def _settle(self, position: int, text: str | None, reason: str | None) -> None:
         """Write the result of a row, and of the rows that waited for it."""
         for row in (position, *self._first_to_followers.pop(position, ())):
-            self.texts[row] = text
+            self._texts[row] = text
             self._figures.rows_done += 1
             if reason is not None:
-                self.errors[row] = reason
+                self._errors[row] = reason
                 self._figures.failed += 1
 
     def _tell(self) -> None:
         self._figures.seconds = time.perf_counter() - self._start_s
+        self._kept.write_if_due()
         self._watch(self._figures)
+
+
+def _how_far(figures: RunFigures, *, will_resume: bool) -> str:
+    done = f"{figures.rows_done}/{figures.rows} done"
+    if will_resume:
+        return f"{done}, run the cell again to resume."
+    return f"{done}; pagednb.last_run().frame holds them."
 
 
 def _chunks(prompts: Iterator[Prompt]) -> Iterator[list[Prompt]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
+from pagednb.config import CacheGeometry
 from pagednb.errors import OptionError
 
 TruncateOption = Literal["error", "left", "right", "middle"]
@@ -56,3 +57,9 @@ def cut(text: str, num_chars: int, side: TruncateOption) -> str:
         return text[:num_chars] + CUT_MARK
     head = (num_chars + 1) // 2
     return text[:head] + CUT_MARK + text[len(text) - (num_chars - head) :]
+
+
+def prompt_limit(geometry: CacheGeometry, max_tokens: int) -> int:
+    """Return how many tokens a prompt may have: room for the answer is left, but at most half of the context."""
+    context = min(geometry.max_model_len, geometry.num_usable_tokens)
+    return max(1, context - max(1, min(max_tokens, context // 2)))

@@ -142,9 +142,9 @@ def test_an_interrupt_says_how_far_it_came_and_closes_the_call() -> None:
             num_rows=5000,
             watch=lambda figures: seen.append(figures.rows_done),
         )
-    assert caught.value.__notes__ == [f"{seen[-1]}/5000 rows were done."]
+    assert caught.value.__notes__ == [f"{seen[-1]}/5000 done; pagednb.last_run().frame holds them."]
     assert caught.value._render_traceback_() == [
-        f"KeyboardInterrupt: {seen[-1]}/5000 rows were done."
+        f"KeyboardInterrupt: {seen[-1]}/5000 done; pagednb.last_run().frame holds them."
     ]  # IPython's hook
     assert engine.calls[0].num_aborted > 0
     engine.on_poll = lambda: None
