@@ -22,7 +22,7 @@ TARGET_STEP_S = 0.025
 _LATE_TO_DOUBLE = 2
 _PUNCTUAL_TO_HALVE = 200
 
-# steps below this say little about the device's speed: they read weights, whatever the number of tokens
+# smaller steps read weights, whatever the number of tokens: they show less than the device's speed, never more
 _MIN_TOKENS_MEASURED = 256
 _WEIGHT_OF_NEWEST = 0.3
 _MIN_BUDGET = 128
@@ -71,8 +71,8 @@ class StepPacer:
 
     def record(self, timing: StepTiming) -> None:
         """Learn from a step; called once for each, in order."""
-        if timing.num_tokens >= _MIN_TOKENS_MEASURED and timing.device_s > 0:
-            self._measure(timing.num_tokens / timing.device_s)
+        if timing.device_s > 0:
+            self._measure(timing.num_tokens, timing.num_tokens / timing.device_s)
         if timing.has_prefills:
             return  # its launch is longer than that of a decode step, and tells nothing about the next one
         self._decode_step_s = timing.device_s / timing.num_decode_steps
@@ -94,9 +94,13 @@ class StepPacer:
             number //= 2
         return number
 
-    def _measure(self, tokens_per_s: float) -> None:
+    def _measure(self, num_tokens: int, tokens_per_s: float) -> None:
         old = self._tokens_per_s
-        self._tokens_per_s = tokens_per_s if old is None else old + _WEIGHT_OF_NEWEST * (tokens_per_s - old)
+        if num_tokens >= _MIN_TOKENS_MEASURED:
+            self._tokens_per_s = tokens_per_s if old is None else old + _WEIGHT_OF_NEWEST * (tokens_per_s - old)
+        elif old is not None and tokens_per_s > old:
+            # an estimate that is too low keeps every step of a lone chat small: only small steps can mend it
+            self._tokens_per_s = old + _WEIGHT_OF_NEWEST * (tokens_per_s - old)
 
     def _set_decode_steps(self, number: int) -> None:
         self._num_decode_steps = min(max(number, 1), self._max_decode_steps)

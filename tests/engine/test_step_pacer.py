@@ -84,3 +84,17 @@ def test_a_watched_stream_never_waits_for_many_slow_steps() -> None:
     pacer.record(decode(late=False, steps=8, seconds=0.015))
     assert pacer.limits(has_interactive=True).max_decode_steps == 1
     assert pacer.limits(has_interactive=False).max_decode_steps == 8
+
+
+def test_one_slow_step_does_not_cut_prompts_for_good() -> None:
+    """Nobody but the watched chat is here: no step is larger than the budget, so small ones must mend the estimate."""
+    pacer = StepPacer(target_step_s=0.025)
+    pacer.record(StepTiming(num_tokens=600, has_prefills=True, num_decode_steps=1, device_s=3.0, was_late=False))
+    for _ in range(30):
+        budget = pacer.limits(has_interactive=True).max_num_tokens
+        assert budget is not None
+        seconds = 0.004 + budget / 60_000
+        pacer.record(
+            StepTiming(num_tokens=budget, has_prefills=True, num_decode_steps=1, device_s=seconds, was_late=False)
+        )
+    assert budget > 1000
