@@ -122,9 +122,10 @@ def load_text_codec(config: EngineConfig, folder: pathlib.Path, model_type: str)
     source = folder if config.tokenizer is None else config.tokenizer
     try:
         tokenizer = _load_tokenizer(source, None if config.tokenizer is not None else model_type)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except Exception as error:  # transformers and its Rust backend raise anything for a broken file
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelLoadError(
-            f"The tokenizer in {str(source)!r} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            f"The tokenizer in {str(source)!r} cannot be loaded: {reason}",
             hint="Name another with tokenizer=, or give token ids with skip_tokenizer_init=True.",
         ) from error
     if not tokenizer.is_fast:

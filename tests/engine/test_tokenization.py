@@ -88,9 +88,27 @@ def test_a_tokenizer_of_another_folder_is_left_to_auto_tokenizer(tmp_path: pathl
         load(tmp_path, "llama", tokenizer=str(tmp_path))
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}"])
-def test_broken_files_are_one_sentence(content: str, tmp_path: pathlib.Path) -> None:
+UNKNOWN_MODEL = '{"version": "1.0", "added_tokens": [], "model": {"type": "Bogus"}}'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("tokenizer.json", content) for content in ("", "{", "[]", "{}", "null", UNKNOWN_MODEL)),
+        *(("tokenizer_config.json", content) for content in ("{", "[]", '{"tokenizer_class": 5}')),
+    ],
+)
+def test_broken_files_are_one_sentence(name: str, content: str, tmp_path: pathlib.Path) -> None:
     write_tokenizer(tmp_path, "llama", tokenizer_class="PreTrainedTokenizerFast")
-    (tmp_path / "tokenizer.json").write_text(content)
+    (tmp_path / name).write_text(content)
     with pytest.raises(ModelLoadError, match="cannot be loaded"):
         load(tmp_path, "llama")
+
+
+def test_an_error_without_words_is_named_by_its_class(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", fail)
+    with pytest.raises(ModelLoadError, match="cannot be loaded: ValueError"):
+        load(write_tokenizer(tmp_path, "mistral"), "mistral")
