@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from pagednb.dataframe.progress import Watch
 from pagednb.dataframe.report import RunFigures
@@ -23,7 +23,6 @@ GIVE_UP_WAIT_S = 0.5
 Outcome = TypeVar("Outcome")
 Result = TypeVar("Result")
 P = ParamSpec("P")
-Self_ = TypeVar("Self_")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,15 +150,16 @@ async def awaited(job: Job[Result]) -> Result:
         raise
 
 
-def awaitable(verb: Callable[Concatenate[Self_, P], Any]) -> Callable[Concatenate[Self_, P], Awaitable[Any]]:
+def awaitable(verb: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
     """Return the ``a…`` variant of a verb that takes ``background=``."""
 
     @functools.wraps(verb)
-    async def averb(self: Self_, /, *args: P.args, **options: P.kwargs) -> Any:
-        return await awaited(verb(self, *args, **{**options, "background": True}))  # type: ignore[arg-type]
+    async def averb(*args: P.args, **options: P.kwargs) -> Any:
+        return await awaited(verb(*args, **{**options, "background": True}))  # type: ignore[arg-type]
 
     averb.__name__ = f"a{verb.__name__}"
-    averb.__doc__ = f"Awaitable ``{verb.__name__}``: the same options, other cells and tasks run meanwhile."
+    averb.__qualname__ = f"{verb.__qualname__.rpartition('.')[0]}.{averb.__name__}"
+    averb.__doc__ = f"Awaitable ``{verb.__name__}`` with the same options; other tasks run meanwhile."
     return averb
 
 

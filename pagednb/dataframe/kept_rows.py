@@ -6,7 +6,6 @@ The row job asks before it computes a row and tells when one is done. Without ca
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,8 +115,3 @@ def model_identity(engine: LLMEngine) -> str:
         facts = [f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
         parts.append(f"files={hashlib.sha256(chr(10).join(facts).encode()).hexdigest()[:16]}")
     return " ".join(parts)
-
-
-def as_spec(spec: Mapping[str, object], engine: LLMEngine) -> dict[str, object]:
-    """Return what a checkpoint compares: the run's spec and the model's identity."""
-    return {**spec, "model_identity": model_identity(engine)}

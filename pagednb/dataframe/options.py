@@ -13,7 +13,8 @@ from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_opt
 from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams, require_sampling_params
 
 DEFAULT_MAX_TOKENS = 256
-VERB_OPTIONS = ("system", "into", "errors", "progress", "sampling_params")
+RUN_OPTIONS = ("truncate", "cache", "checkpoint", "background")
+VERB_OPTIONS = ("system", "into", "errors", "progress", "sampling_params", *RUN_OPTIONS)
 # sampling parameters that have no place in a column of text; the value is the one that changes nothing
 _ONE_TEXT_A_ROW: Mapping[str, Any] = {"n": 1, "logprobs": None, "detokenize": True}
 

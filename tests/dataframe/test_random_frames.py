@@ -99,4 +99,4 @@ def check_figures(figures: dict[str, Any], expected: list[tuple[str | None, bool
     assert figures["rows"] == len(expected)
     assert figures["failed"] == sum(is_bad for _, is_bad in expected)
     assert figures["missing"] == len(expected) - len(answers) - figures["failed"]
-    assert figures["computed"] == (len(set(answers)) if is_greedy else len(answers))
+    assert figures["computed"] + figures["reused"] == (len(set(answers)) if is_greedy else len(answers))

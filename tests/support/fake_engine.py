@@ -41,8 +41,15 @@ class FakeEngine:
         self.max_num_seqs = max_num_seqs
         self.max_per_poll = max_per_poll
         self.resolved = SimpleNamespace(
-            name="fake/model", revision=None, generation_config=generation_config or {}, max_model_len=max_model_len
+            name="fake/model",
+            revision="r1",
+            dtype="float32",
+            identity="fake/model@r1:float32",
+            generation_config=generation_config or {},
+            max_model_len=max_model_len,
         )
+        self.config = SimpleNamespace(load_format="auto", tokenizer=None)
+        self.geometry = SimpleNamespace(max_model_len=max_model_len, num_usable_tokens=10**6)
         self.answer = answer
         self.calls: list[FakeCall] = []
         self.encoded_chars: list[int] = []
