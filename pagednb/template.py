@@ -144,6 +144,10 @@ class BoundTemplate:
             if piece != ""
         ]
 
+    def after(self, text: str) -> BoundTemplate:
+        """Return the template with ``text`` before it, taken as it stands."""
+        return BoundTemplate([text, *(piece if isinstance(piece, str) else piece[0] for piece in self._pieces)])
+
     def render(self, values: Sequence[object]) -> str:
         """Return the text for one row; ``values`` follow ``names``.
 

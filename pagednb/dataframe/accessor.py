@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pagednb import runtime
+from pagednb.dataframe.extract_run import Extraction, required_schema, schema_params
+from pagednb.dataframe.extracted import ExtractedColumns
+from pagednb.dataframe.job import awaitable
 from pagednb.dataframe.options import row_sampling_params
-from pagednb.dataframe.progress import ProgressOption, watch_with
+from pagednb.dataframe.progress import ProgressOption
 from pagednb.dataframe.prompts import RowPrompts, frame_prompts, series_prompts
 from pagednb.dataframe.results import (
     ErrorPolicy,
@@ -24,9 +27,15 @@ from pagednb.dataframe.results import (
     report_failures,
     series_with_results,
 )
-from pagednb.dataframe.row_job import RowOutcome, run_rows
+from pagednb.dataframe.row_job import RowOutcome
+from pagednb.dataframe.run import VerbRun, start_run
+from pagednb.dataframe.run_options import CacheOption, CheckpointOption, RunOptions
+from pagednb.dataframe.truncation import TruncateOption
 from pagednb.errors import OptionError
 from pagednb.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from pagednb.engine.llm_engine import LLMEngine
 
 DEFAULT_INTO = "generated"
 NAMES = ("llm", "pnb")
@@ -52,10 +61,14 @@ class FrameAccessor:
         into: str = DEFAULT_INTO,
         errors: ErrorPolicy = "coerce",
         progress: ProgressOption = None,
+        truncate: TruncateOption = "error",
+        cache: CacheOption = True,
+        checkpoint: CheckpointOption = None,
+        background: bool = False,
         sampling_params: SamplingParams | None = None,
         **sampling: Any,
-    ) -> pd.DataFrame:
-        """Return a copy of the frame with a column of generated text.
+    ) -> Any:
+        """Return a copy of the frame with a column of generated text; with ``background=True`` a ``Job`` for it.
 
         Args:
             template: A column, or a text with columns as fields: ``"Classify: {text}"``, ``"{price:.2f}"``,
@@ -72,6 +85,13 @@ class FrameAccessor:
             errors: "coerce": a failed row is NA, its reason stands in ``<into>_error``, one warning sums up.
                 "raise": RowErrors after the run.
             progress: True or False for a bar, a callable for figures, None for ``PAGEDNB_PROGRESS``.
+            truncate: A row too long for the model fails with "error". "left", "right" and "middle" cut its values
+                there until prompt and answer fit, and mark the cut with "…"; the template itself is never cut.
+            cache: True: deterministic answers are kept in memory, so the same cell again costs nothing. A path: they
+                are kept in that file too, for the next kernel. False: nothing is taken or kept.
+            checkpoint: A folder, or a ``Checkpoint``, that keeps rows as they are done, sampled ones too. The same
+                cell run again, after whatever ended it, goes on from there and computes failed rows again.
+            background: Return a ``Job`` at once; the run goes on while other cells run.
             sampling_params: All sampling options at once, instead of single ones.
             **sampling: Any other option of SamplingParams.
 
@@ -82,20 +102,85 @@ class FrameAccessor:
             TemplateError: ``template`` is no column and has no field, or an unknown one.
             OptionError: an unknown option or a value out of range.
             EngineNotLoadedError: nothing was loaded.
+            CheckpointError: the checkpoint belongs to another run; says what differs.
             RowErrors: rows failed and ``errors="raise"``.
         """
         prompts = frame_prompts(self._frame, template)
         sampling |= {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
         sampling |= {"seed": seed, "stop": stop}
         check_result_options(into, errors)
-        outcome, figures = _run(prompts, sampling_params, sampling, system=system, progress=progress)
-        figures |= {"template": str(template), "into": into}
-        result = frame_with_results(self._frame, outcome, into, figures)
-        report_failures(self._frame, outcome, into, errors)
-        return result
+        options = RunOptions(truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
+        engine, params = _engine_and_params(sampling_params, sampling, system)
+        details = {"template": str(template), "into": into}
+
+        def place(outcome: RowOutcome) -> pd.DataFrame:
+            figures = _figures(outcome, engine, params, system=system) | details
+            return frame_with_results(self._frame, outcome, into, figures)
+
+        verb = VerbRun(
+            engine=engine,
+            prompts=prompts,
+            params=params,
+            system=system,
+            spec={"verb": "generate", "template": str(template)},
+            place=place,
+            report=lambda outcome: report_failures(self._frame, outcome, into, errors),
+        )
+        return start_run(verb, options, progress)
+
+    agenerate = awaitable(generate)
+
+    def extract(
+        self,
+        template: Hashable,
+        *,
+        schema: Any = None,
+        expand: bool = True,
+        into: str | None = None,
+        response_format: Any = None,
+        system: str | None = None,
+        errors: ErrorPolicy = "coerce",
+        progress: ProgressOption = None,
+        truncate: TruncateOption = "error",
+        cache: CacheOption = True,
+        checkpoint: CheckpointOption = None,
+        background: bool = False,
+        sampling_params: SamplingParams | None = None,
+        **sampling: Any,
+    ) -> Any:
+        """Return a copy of the frame with a typed column for each field of a schema.
+
+        Args:
+            template: As in ``generate``. The fields in words, with their descriptions, are put before it.
+            schema: A pydantic model, a dataclass, a TypedDict, a dict of types such as
+                ``{"brand": str, "year": int | None}``, or JSON Schema. ``response_format`` is the same option.
+            expand: True: a column a field: text, ``Int64``, ``Float64``, ``boolean``, ``category`` with all choices
+                of an Enum or Literal, Python objects for anything nested. False: one column of dicts, or of instances
+                where a class was given.
+            into: Columns are called ``<into>_<field>``, and those of the name are replaced. Without it they have the
+                fields' plain names, which the frame must not have. With ``expand=False`` the column's name,
+                "extracted" if not given. Reasons of failed rows are in ``<into>_error``.
+            system, errors, progress, truncate, cache, checkpoint, background, sampling_params, **sampling: As in
+                ``generate``; greedy by default. An answer cut at ``max_tokens`` is a failed row.
+
+        Raises:
+            SchemaError: the schema holds what is not supported.
+            OptionError: a column of a field's name is there already, or as in ``generate``.
+            TemplateError, EngineNotLoadedError, RowErrors: as in ``generate``.
+        """
+        target = ExtractedColumns(required_schema(schema, response_format), into, expand)
+        target.check(self._frame.columns)
+        check_result_options(target.error_into, errors)
+        options = RunOptions(truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
+        prompts = frame_prompts(self._frame, template)
+        engine, params = _engine_and_params(schema_params(sampling_params, sampling, target.schema), {}, system)
+        extraction = Extraction(data=self._frame, target=target, template=str(template), system=system, errors=errors)
+        return start_run(extraction.as_run(engine, prompts, params), options, progress)
+
+    aextract = awaitable(extract)
 
     def __repr__(self) -> str:
-        return f"pagednb verbs for {len(self._frame)} rows: generate(column or template, ...)"
+        return f"pagednb verbs for {len(self._frame)} rows: generate, extract (column or template, ...)"
 
 
 class SeriesAccessor:
@@ -117,9 +202,13 @@ class SeriesAccessor:
         stop: str | Sequence[str] | None = None,
         errors: ErrorPolicy = "coerce",
         progress: ProgressOption = None,
+        truncate: TruncateOption = "error",
+        cache: CacheOption = True,
+        checkpoint: CheckpointOption = None,
+        background: bool = False,
         sampling_params: SamplingParams | None = None,
         **sampling: Any,
-    ) -> pd.Series:
+    ) -> Any:
         """Return generated texts as a series with the same index and name.
 
         ``template`` is a text with the field ``{}``, ``{value}`` or the series' own name; without one the value itself
@@ -127,19 +216,70 @@ class SeriesAccessor:
         ``df.llm.generate``.
 
         Raises:
-            TemplateError, OptionError, EngineNotLoadedError, RowErrors: as in ``df.llm.generate``.
+            TemplateError, OptionError, EngineNotLoadedError, CheckpointError, RowErrors: as in ``df.llm.generate``.
         """
         prompts = series_prompts(self._series, template)
         sampling |= {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
         sampling |= {"seed": seed, "stop": stop}
         check_result_options(DEFAULT_INTO, errors)
-        outcome, figures = _run(prompts, sampling_params, sampling, system=system, progress=progress)
-        result = series_with_results(self._series, outcome, figures | {"template": template})
-        report_failures(self._series, outcome, DEFAULT_INTO, errors)
-        return result
+        options = RunOptions(truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
+        engine, params = _engine_and_params(sampling_params, sampling, system)
+
+        def place(outcome: RowOutcome) -> pd.Series:
+            figures = _figures(outcome, engine, params, system=system) | {"template": template}
+            return series_with_results(self._series, outcome, figures)
+
+        verb = VerbRun(
+            engine=engine,
+            prompts=prompts,
+            params=params,
+            system=system,
+            spec={"verb": "generate", "template": template},
+            place=place,
+            report=lambda outcome: report_failures(self._series, outcome, DEFAULT_INTO, errors),
+        )
+        return start_run(verb, options, progress)
+
+    agenerate = awaitable(generate)
+
+    def extract(
+        self,
+        template: str | None = None,
+        *,
+        schema: Any = None,
+        expand: bool = True,
+        response_format: Any = None,
+        system: str | None = None,
+        errors: ErrorPolicy = "coerce",
+        progress: ProgressOption = None,
+        truncate: TruncateOption = "error",
+        cache: CacheOption = True,
+        checkpoint: CheckpointOption = None,
+        background: bool = False,
+        sampling_params: SamplingParams | None = None,
+        **sampling: Any,
+    ) -> Any:
+        """Return a frame with a typed column for each field, or with ``expand=False`` a series of objects.
+
+        ``template`` is as in ``generate``, everything else as in ``df.llm.extract``. Reasons of failed rows are in
+        ``attrs["pagednb"]["failures"]``.
+
+        Raises:
+            SchemaError, TemplateError, OptionError, EngineNotLoadedError, RowErrors: as in ``df.llm.extract``.
+        """
+        target = ExtractedColumns(required_schema(schema, response_format), None, expand)
+        target.check(pd.Index([]))
+        check_result_options(target.error_into, errors)
+        options = RunOptions(truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
+        prompts = series_prompts(self._series, template)
+        engine, params = _engine_and_params(schema_params(sampling_params, sampling, target.schema), {}, system)
+        extraction = Extraction(data=self._series, target=target, template=template, system=system, errors=errors)
+        return start_run(extraction.as_run(engine, prompts, params), options, progress)
+
+    aextract = awaitable(extract)
 
     def __repr__(self) -> str:
-        return f"pagednb verbs for {len(self._series)} values: generate(template, ...)"
+        return f"pagednb verbs for {len(self._series)} values: generate, extract (template, ...)"
 
 
 _OWNERS = ((pd.DataFrame, FrameAccessor), (pd.Series, SeriesAccessor))
@@ -200,25 +340,36 @@ def _run(
     system: str | None,
     progress: ProgressOption,
 ) -> tuple[RowOutcome, dict[str, Any]]:
-    """Run the prompts on the loaded engine; return the outcome and its figures as JSON types."""
+    """Run the prompts in this cell with the usual options; return the outcome and its figures as JSON types."""
+    engine, params = _engine_and_params(sampling_params, sampling, system)
+    verb = VerbRun(
+        engine=engine,
+        prompts=prompts,
+        params=params,
+        system=system,
+        spec={"verb": "extract"},
+        place=lambda outcome: outcome,
+        report=lambda outcome: None,
+    )
+    outcome = start_run(verb, RunOptions(), progress)
+    assert isinstance(outcome, RowOutcome)
+    return outcome, _figures(outcome, engine, params, system=system)
+
+
+def _engine_and_params(
+    sampling_params: SamplingParams | None, sampling: Mapping[str, Any], system: object
+) -> tuple[LLMEngine, SamplingParams]:
+    """Return the loaded engine and the parameters of a run on it."""
     if not isinstance(system, str | None):
         raise OptionError(f"system={system!r} is not valid.", hint="Give a text, or leave it out.")
     engine = runtime.get_engine()
-    params = row_sampling_params(sampling_params, sampling, engine.resolved.generation_config)
-    with watch_with(progress, prompts.num_rows) as watch:
-        outcome = run_rows(
-            engine,
-            iter(prompts),
-            params,
-            num_rows=prompts.num_rows,
-            num_missing=prompts.num_missing,
-            system=system,
-            watch=watch,
-        )
-    figures = outcome.figures.as_attrs(
+    return engine, row_sampling_params(sampling_params, sampling, engine.resolved.generation_config)
+
+
+def _figures(outcome: RowOutcome, engine: LLMEngine, params: SamplingParams, *, system: str | None) -> dict[str, Any]:
+    return outcome.figures.as_attrs(
         model=engine.resolved.name, params=params, system=system, failures=listed_failures(outcome)
     )
-    return outcome, figures
 
 
 def _is_ours(name: str) -> bool:

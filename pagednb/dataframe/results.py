@@ -5,8 +5,10 @@ Everything is placed by position, never by label: indexes may repeat.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Hashable, Mapping
+from types import FrameType
 from typing import Any, Literal
 
 import pandas as pd
@@ -32,8 +34,16 @@ def check_result_options(into: object, errors: object) -> None:
 
 def frame_with_results(frame: pd.DataFrame, outcome: RowOutcome, into: str, figures: Mapping[str, Any]) -> pd.DataFrame:
     """Return a copy of ``frame`` with column ``into``, and ``<into>_error`` if and only if a row failed."""
+    return frame_with_columns(frame, {into: _text_array(outcome.texts)}, outcome, into, figures)
+
+
+def frame_with_columns(
+    frame: pd.DataFrame, columns: Mapping[str, Any], outcome: RowOutcome, into: str, figures: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return a copy of ``frame`` with arrays, or series with its index, as columns; ``<into>_error`` if a row failed."""
     result = frame.copy()
-    result[_label(frame, into)] = _text_array(outcome.texts)
+    for name, column in columns.items():
+        result[_label(frame, name)] = column
     error_label = _label(frame, f"{into}_error")
     if outcome.errors:
         result[error_label] = _text_array([outcome.errors.get(row) for row in range(len(frame))])
@@ -64,14 +74,21 @@ def report_failures(data: pd.DataFrame | pd.Series, outcome: RowOutcome, into: s
     summary = f"{len(rows)} of {len(outcome.texts)} rows failed; the first is row {rows[0]}: {outcome.errors[rows[0]]}"
     if errors == "coerce":
         where = f"column '{into}_error'" if isinstance(data, pd.DataFrame) else "attrs['pagednb']['failures']"
-        warnings.warn(
-            f"{summary} All reasons are in {where}.", RowErrorsWarning, stacklevel=3
-        )  # the line that called the verb
+        warnings.warn(f"{summary} All reasons are in {where}.", RowErrorsWarning, stacklevel=_callers_level())
         return
     failed = data.to_frame(name="value" if data.name is None else data.name) if isinstance(data, pd.Series) else data
     failed = failed.iloc[rows].copy()
     failed[_label(failed, f"{into}_error")] = _text_array([outcome.errors[row] for row in rows])
     raise RowErrors(summary, frame=failed, hint="The exception's frame holds the failed rows with their reasons.")
+
+
+def _callers_level() -> int:
+    """The ``stacklevel`` of the line that called pagednb, seen from our caller."""
+    level = 1
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pagednb":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _label(frame: pd.DataFrame, name: str) -> Hashable:
