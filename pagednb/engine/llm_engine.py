@@ -16,7 +16,7 @@ from pagednb.engine.core import EngineCore
 from pagednb.engine.input_processor import InputProcessor, Prompt
 from pagednb.engine.loop import EngineLoop
 from pagednb.engine.metrics import EngineCounters, EngineStatus
-from pagednb.errors import OptionError, PagednbError, RequestCancelledError
+from pagednb.errors import OptionError, RequestCancelledError
 from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams, require_sampling_params
 
@@ -207,7 +207,7 @@ def _build(
     try:
         loop.start(build, while_waiting=wait)
         wait()
-    except PagednbError:
+    except BaseException:  # an interrupt too: whoever keeps its traceback would keep the engine
         loop.shutdown()
         raise
     return built[0], codecs[0]

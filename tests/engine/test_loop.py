@@ -270,6 +270,18 @@ def test_an_interrupted_load_leaves_no_thread() -> None:
     assert not engine_threads()
 
 
+def test_an_interrupt_right_after_the_build_leaves_no_thread() -> None:
+    """A notebook keeps the last traceback, and with it the engine: nobody else would end the thread."""
+
+    def interrupt(num_done: int, num_total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        builder = RigBuilder(while_building=lambda progress: progress(2, 2))
+        LLMEngine(EngineConfig(), progress=interrupt, builder=builder)
+    assert not engine_threads()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_process_is_told_that_the_engine_stayed_behind(rig: tuple[LLMEngine, RigExecutor]) -> None:
     engine, _ = rig
