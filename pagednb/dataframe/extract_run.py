@@ -53,10 +53,10 @@ def schema_params(
         OptionError, NotSupportedYetError: as ``row_sampling_params``.
     """
     if sampling_params is None:
-        return row_sampling_params(None, {**options, "schema": schema.text}, {})
+        return row_sampling_params(None, {**options, "schema": schema.text}, {}, verb="extract")
     constrained: Mapping[str, Any] = {"schema": schema.text}
     params = dataclasses.replace(require_sampling_params(sampling_params), **constrained)
-    return row_sampling_params(params, options, {})
+    return row_sampling_params(params, options, {}, verb="extract")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

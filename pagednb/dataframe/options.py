@@ -20,7 +20,11 @@ _ONE_TEXT_A_ROW: Mapping[str, Any] = {"n": 1, "logprobs": None, "detokenize": Tr
 
 
 def row_sampling_params(
-    sampling_params: SamplingParams | None, options: Mapping[str, Any], model_defaults: Mapping[str, Any]
+    sampling_params: SamplingParams | None,
+    options: Mapping[str, Any],
+    model_defaults: Mapping[str, Any],
+    *,
+    verb: str = "generate",
 ) -> SamplingParams:
     """Return the parameters of a run: the caller's object, or the caller's options over the model's defaults.
 
@@ -33,29 +37,29 @@ def row_sampling_params(
     """
     given = {name: value for name, value in options.items() if value is not None}
     if sampling_params is None:
-        _refuse_unknown(given)
+        _refuse_unknown(given, verb)
         defaults = {"temperature": 0.0, "max_tokens": DEFAULT_MAX_TOKENS, **model_defaults}
         params = SamplingParams(**(defaults | given))
     elif given:
         raise OptionError(
-            f"generate got sampling_params and also {', '.join(sorted(given))}.", hint="Give one or the other."
+            f"{verb} got sampling_params and also {', '.join(sorted(given))}.", hint="Give one or the other."
         )
     else:
         params = require_sampling_params(sampling_params)
-    _require_one_text(params)
+    _require_one_text(params, verb)
     return params
 
 
-def _refuse_unknown(given: Mapping[str, Any]) -> None:
+def _refuse_unknown(given: Mapping[str, Any], verb: str) -> None:
     """Name the nearest option of the verb; what SamplingParams knows but lacks is left for it to refuse."""
     known = [field.name for field in dataclasses.fields(SamplingParams)]
-    refuse_unknown_options(given.keys() - NAMES_NOT_BUILT_YET, [*known, *VERB_OPTIONS], owner="generate")
+    refuse_unknown_options(given.keys() - NAMES_NOT_BUILT_YET, [*known, *VERB_OPTIONS], owner=verb)
 
 
-def _require_one_text(params: SamplingParams) -> None:
+def _require_one_text(params: SamplingParams, verb: str) -> None:
     for name, neutral in _ONE_TEXT_A_ROW.items():
         if getattr(params, name) != neutral:
             raise NotSupportedYetError(
-                f"generate gives one text a row, so {name}={getattr(params, name)!r} has no place yet.",
+                f"{verb} gives one answer a row, so {name}={getattr(params, name)!r} has no place yet.",
                 hint=f"Leave {name} out, or use LLM.generate.",
             )

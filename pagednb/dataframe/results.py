@@ -40,7 +40,7 @@ def frame_with_results(frame: pd.DataFrame, outcome: RowOutcome, into: str, figu
 def frame_with_columns(
     frame: pd.DataFrame, columns: Mapping[str, Any], outcome: RowOutcome, into: str, figures: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Return a copy of ``frame`` with arrays, or series with its index, as columns; ``<into>_error`` if a row failed."""
+    """Return a copy of ``frame`` with arrays, or series of its index, as columns; ``<into>_error`` if a row failed."""
     result = frame.copy()
     for name, column in columns.items():
         result[_label(frame, name)] = column
