@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pagednb.models.architecture import Architecture, WeightNames, read_activation, require_setting
 from pagednb.models.model_settings import ModelSettings, Size
@@ -13,6 +14,13 @@ from pagednb.models.spec import DecoderSpec
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GPT2Settings(ModelSettings):
     """``config.json`` of GPT-2. Without ``n_inner`` the MLP is four times as wide as the model."""
+
+    other_names: ClassVar[Mapping[str, str]] = {
+        "hidden_size": "n_embd",
+        "max_position_embeddings": "n_positions",
+        "num_attention_heads": "n_head",
+        "num_hidden_layers": "n_layer",
+    }
 
     vocab_size: Size = 50_257
     n_positions: Size = 1024

@@ -10,7 +10,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pagednb.errors import ModelLoadError
 from pagednb.models.rope_config import join_rope_settings
@@ -28,7 +28,10 @@ class ModelSettings:
         tie_word_embeddings: the output head is the token embedding.
         eos_token_id: a token id, a list of them, or None; checked where it is used.
         dtype: name of the checkpoint's dtype; None if the file does not say.
+        other_names: names that a file may use in the place of ours, and that count when it has both.
     """
+
+    other_names: ClassVar[Mapping[str, str]] = {}
 
     vocab_size: Size
     tie_word_embeddings: bool
@@ -46,8 +49,10 @@ def read_settings(kind: type[Settings], raw: Mapping[str, Any]) -> Settings:
         ModelLoadError: a setting of another type than it should have.
         UnsupportedArchitectureError: see ``join_rope_settings``.
     """
-    hints = typing.get_type_hints(kind, include_extras=True)
-    found = {**raw, "dtype": raw.get("dtype", raw.get("torch_dtype"))}
+    all_hints = typing.get_type_hints(kind, include_extras=True)
+    hints = {field.name: all_hints[field.name] for field in dataclasses.fields(kind)}
+    found = {**raw, "dtype": raw.get("dtype") or raw.get("torch_dtype")}
+    found |= {ours: raw[theirs] for theirs, ours in kind.other_names.items() if theirs in raw}
     if "rope_parameters" in hints:
         found["rope_parameters"] = join_rope_settings(raw)
     known = {name: found[name] for name in hints if name in found}

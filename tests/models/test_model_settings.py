@@ -46,6 +46,12 @@ FILES: dict[str, tuple[Architecture, dict[str, Any]]] = {
     "qwen3 with YaRN": (QWEN3, {"rope_scaling": YARN, "max_position_embeddings": 40960, "attention_bias": True}),
     "rope parameters of transformers 5": (QWEN3, {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
     "gpt2 with an inner width": (GPT2, {"n_inner": 100, "scale_attn_weights": False, "eos_token_id": None}),
+    "gpt2 by the names of other models": (
+        GPT2,
+        {"num_attention_heads": 16, "hidden_size": 1024, "num_hidden_layers": 3},
+    ),
+    "gpt2 by both names": (GPT2, {"num_attention_heads": 6, "n_head": 8, "max_position_embeddings": 64}),
+    "a dtype that is null, and its old name": (GPT2, {"dtype": None, "torch_dtype": "float16"}),
     "opt 350m": (OPT, {"word_embed_proj_dim": 512, "do_layer_norm_before": False, "hidden_size": 1024}),
     "opt without final norm": (OPT, {"_remove_final_layer_norm": True, "enable_bias": False}),
 }
