@@ -21,6 +21,7 @@ SETTINGS = {
     "blocks of 128": Setting(block_size=128, num_blocks=5, max_num_batched_tokens=512),
     "two blocks": Setting(block_size=32, num_blocks=3, launch_ahead=1),
     "three steps ahead": Setting(num_blocks=12, launch_ahead=3),
+    "a limit of one token": Setting(num_blocks=24, step_tokens=1, launch_ahead=1),
     "no eos": Setting(num_blocks=20, eos_token_ids=()),
 }
 

@@ -11,6 +11,7 @@ from support.fixed_pace import FixedPace
 
 from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.engine.core import EngineCore
+from pagednb.kv_cache.prefix_cache import BlockHasher
 from pagednb.request import FinishReason, Request, RequestUpdate
 from pagednb.sampling_params import SamplingParams
 from pagednb.scheduler.scheduler import Scheduler
@@ -39,6 +40,7 @@ class Setting:
     max_num_batched_tokens: int = 64
     enable_prefix_caching: bool = True
     decode_steps: int = 1
+    step_tokens: int | None = None  # limit of a step beside max_num_batched_tokens
     logprobs: tuple[int | None, ...] = (None, None, None, 0, 2)  # what requests ask for
     launch_ahead: int = 0  # more than the engine ever asks for: the scheduler must not depend on it
     eos_token_ids: tuple[int, ...] = (EOS,)
@@ -68,7 +70,7 @@ class Setting:
             Scheduler(config, self.geometry),
             FakeExecutor(self.geometry),
             launch_ahead=self.launch_ahead,
-            pacer=FixedPace(max_decode_steps=self.decode_steps),
+            pacer=FixedPace(max_decode_steps=self.decode_steps, max_num_tokens=self.step_tokens),
         )
 
 
@@ -156,6 +158,7 @@ class Traffic:
         self.setting = setting
         self.watcher = Watcher(setting)
         self.cut_short: set[int] = set()
+        self._hasher = BlockHasher(setting.block_size)
         prefix = (setting.max_model_len * 2) // 3
         # equal blocks in different places: what comes before them makes the difference
         self._motifs = [[self._token() for _ in range(setting.block_size)] for _ in range(2)]
@@ -204,6 +207,7 @@ class Traffic:
             stop_token_ids=[3, 4] if self.random.random() < 0.2 else None,
             logprobs=self.random.choice(self.setting.logprobs),
         )
+        cache_salt = self.random.choice((b"", b"", b"", b"salt"))
         request = make_request(
             len(self.watcher.requests) + 1,
             prompt,
@@ -211,11 +215,18 @@ class Traffic:
             sampling_params=params,
             seed=self.random.getrandbits(64),
             stream=self.random.random() < 0.3,
-            cache_salt=self.random.choice((b"", b"", b"", b"salt")),
+            cache_salt=cache_salt,
+            block_digests=self._digests(prompt, cache_salt),
             **{"priority": self.random.choice((0, 0, 0, -1, 5)), **fields},
         )
         self.watcher.add(request)
         return request
+
+    def _digests(self, prompt: list[int], salt: bytes) -> tuple[bytes, ...]:
+        """Name all of the prompt's blocks, as the input processor does, or none or a few of them."""
+        digests: list[bytes] = []
+        self._hasher.extend(digests, np.array(prompt, dtype=np.int32), salt)
+        return tuple(digests[: self.random.choice((0, 1, len(digests), len(digests)))])
 
     def _arrive_with_forks(self) -> None:
         parent = self._arrive()
