@@ -22,7 +22,7 @@ import pagednb as pnb
 llm = pnb.load({folder!r}, device="cpu", dtype="float32", max_num_seqs=32)
 many = pd.DataFrame({{"text": [f"where is order {{i}}, it was late again" for i in range(3000)]}})
 few = many.head(4)
-label = lambda frame, **options: frame.llm.generate("say: {{text}}", into="label", **options)
+label = lambda frame, **options: frame.llm.generate("say: {{text}}", into="label", cache=False, **options)
 expected = label(few, max_tokens=6, progress=False)["label"].tolist()
 """
 
