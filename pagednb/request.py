@@ -12,6 +12,7 @@ import enum
 import numpy as np
 
 from pagednb.sampling_params import SamplingParams
+from pagednb.structured_output.matcher import TokenGrammar
 
 
 class FinishReason(enum.StrEnum):
@@ -37,6 +38,7 @@ class Request:
         cache_salt: requests share prefix-cache blocks only when their salts are equal.
         block_digests: names of the prompt's full blocks in the prefix cache, from the first on; what is missing the
             scheduler computes itself.
+        grammar: what its tokens must match, compiled from ``sampling_params``; None allows everything.
     """
 
     request_id: int
@@ -49,6 +51,7 @@ class Request:
     stream: bool = False
     cache_salt: bytes = b""
     block_digests: tuple[bytes, ...] = ()
+    grammar: TokenGrammar | None = None
 
     @property
     def num_prompt_tokens(self) -> int:

@@ -12,6 +12,10 @@ from typing import Any, Self
 
 from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require, signed_by_fields
 from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
+from pagednb.structured_output.constraint import Constraint, ConstraintKind
+from pagednb.structured_output.grammar import grammar_of
+from pagednb.structured_output.json_schema import compact
+from pagednb.structured_output.python_types import json_schema_of
 
 NAMES_NOT_BUILT_YET = frozenset(
     {
@@ -22,10 +26,6 @@ NAMES_NOT_BUILT_YET = frozenset(
         "truncate_prompt_tokens",
         "structured_outputs",
         "logits_processors",
-        "schema",
-        "choices",
-        "regex",
-        "grammar",
         "spaces_between_special_tokens",
         "extra_args",
     }
@@ -39,7 +39,8 @@ MAX_LOGPROBS = 20
 MAX_N = 2**14
 """Samples of one prompt, as many as vLLM allows."""
 
-_SWITCHES = ("ignore_eos", "detokenize", "skip_special_tokens", "include_stop_str_in_output")
+_SWITCHES = ("ignore_eos", "detokenize", "skip_special_tokens", "include_stop_str_in_output", "whitespace")
+_CONSTRAINTS = ("schema", "choices", "regex", "grammar")
 
 
 @signed_by_fields
@@ -68,9 +69,19 @@ class SamplingParams:
         detokenize: False leaves ``text`` empty [True].
         skip_special_tokens: Leave tokens such as the end token out of ``text`` [True].
         include_stop_str_in_output: Leave the stop text in ``text`` [False].
+        schema: The answer is JSON that fits this JSON Schema (a dict, or JSON as text), or this pydantic model,
+            dataclass, TypedDict or dict of types; kept as JSON text. ``response_format`` is the same. Objects with
+            named properties get no others unless the schema says so.
+        choices: The answer is one of these texts.
+        regex: The whole answer matches this regular expression (Rust's: no look-around, no back-references).
+        grammar: The answer matches this grammar, in the Lark-like form of llguidance.
+        whitespace: Let JSON hold free whitespace; it is compact otherwise [False].
+
+    At most one of the last constraints may be given. The end token comes only where the constraint is fulfilled.
 
     Raises:
         OptionError: an unknown name or a value out of range.
+        SchemaError: a schema that cannot be read, or holds what cannot be enforced.
         NotSupportedYetError: a vLLM parameter that is not built yet.
     """
 
@@ -93,18 +104,30 @@ class SamplingParams:
     detokenize: bool = True
     skip_special_tokens: bool = True
     include_stop_str_in_output: bool = False
+    schema: Any = None
+    choices: tuple[str, ...] | list[str] | None = None
+    regex: str | None = None
+    grammar: str | None = None
+    whitespace: bool = False
+    response_format: dataclasses.InitVar[Any] = None
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Refuse unknown and not-yet-built names before the generated ``__init__`` sees them."""
         for name in options.keys() & NAMES_NOT_BUILT_YET:
             raise NotSupportedYetError(f"SamplingParams option {name!r} is not built yet.", hint="Leave it out.")
-        refuse_unknown_options(options, (f.name for f in dataclasses.fields(cls)), owner="SamplingParams")
+        known = [*(f.name for f in dataclasses.fields(cls)), "response_format"]
+        refuse_unknown_options(options, known, owner="SamplingParams")
         return super().__new__(cls)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, response_format: Any) -> None:
+        if response_format is not None:
+            if self.schema is not None:
+                raise OptionError("schema and response_format are two names of one option.", hint="Give one of them.")
+            object.__setattr__(self, "schema", response_format)
         self._make_plain()
         self._check_ranges()
         self._check_stop()
+        self._check_constraint()
 
     def _make_plain(self) -> None:
         """Bring every value into one form: Python's numbers, tuples, a dict; 0 for a ``top_k`` of all tokens."""
@@ -117,6 +140,8 @@ class SamplingParams:
         _require(isinstance(self.logit_bias, Mapping | None), "logit_bias", self.logit_bias, "a dict")
         bias = self.logit_bias or {}
         values["logit_bias"] = {plain_number(i): plain_number(value) for i, value in bias.items()} or None
+        values["schema"] = None if self.schema is None else compact(json_schema_of(self.schema))
+        values["choices"] = None if self.choices is None else _as_tuple("choices", self.choices)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -138,7 +163,19 @@ class SamplingParams:
     @property
     def needs_host_each_step(self) -> bool:
         """Whether the host has work between two tokens: several decode steps cannot go out at once."""
-        return bool(self.logit_bias or self.min_tokens or self.has_penalties or self.logprobs is not None)
+        has_values = bool(self.logit_bias or self.min_tokens or self.has_penalties or self.logprobs is not None)
+        return has_values or self.constraint is not None
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What every answer must match, if anything."""
+        if self.choices is not None:
+            return Constraint.of_choices(self.choices)
+        if self.schema is not None:
+            return Constraint(ConstraintKind.SCHEMA, self.schema, self.whitespace)
+        if self.regex is not None:
+            return Constraint(ConstraintKind.REGEX, self.regex)
+        return None if self.grammar is None else Constraint(ConstraintKind.GRAMMAR, self.grammar)
 
     def _check_ranges(self) -> None:
         _require(is_whole(self.n) and 1 <= self.n <= MAX_N, "n", self.n, f"a whole number from 1 to {MAX_N:,}")
@@ -188,6 +225,26 @@ class SamplingParams:
             raise OptionError(
                 "stop strings need text, but detokenize=False.", hint="Use stop_token_ids, or drop detokenize=False."
             )
+
+    def _check_constraint(self) -> None:
+        given = [name for name in _CONSTRAINTS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise OptionError(f"{' and '.join(given)} were given; an answer has one constraint.", hint="Give one.")
+        if self.whitespace and given != ["schema"]:
+            raise OptionError("whitespace=True is about JSON and there is no schema.", hint="Give schema=, or drop it.")
+        if not given:
+            return
+        texts = self.choices if self.choices is not None else (getattr(self, given[0]),)
+        ok = len(texts) > 0 and all(isinstance(text, str) and text != "" for text in texts)
+        _require(ok, given[0], getattr(self, given[0]), "a text, or for choices a list of texts, none of them empty")
+        for name in ("ignore_eos", "min_tokens"):
+            if getattr(self, name):
+                raise OptionError(
+                    f"{name}={getattr(self, name)} lets an answer go on when its {given[0]} is complete.",
+                    hint="Leave one of them out.",
+                )
+        assert self.constraint is not None
+        grammar_of(self.constraint)
 
 
 def require_sampling_params(value: Any) -> SamplingParams:

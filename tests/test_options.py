@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from pagednb.config import EngineConfig
-from pagednb.errors import NotSupportedYetError, OptionError
+from pagednb.errors import NotSupportedYetError, OptionError, SchemaError
 from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams
 
 WRONG = object()
@@ -55,6 +54,12 @@ WRONG_SAMPLING_VALUES: dict[str, list[Any]] = {
     "detokenize": [None],
     "skip_special_tokens": [3],
     "include_stop_str_in_output": ["yes"],
+    "schema": [5, "", "[1]", {"type": "strin"}, {"type": "array", "uniqueItems": True}],
+    "choices": [5, "ab", [], [""], ["a", 3]],
+    "regex": [5, "", "(", "a(?=b)"],
+    "grammar": [5, "", "start: missing"],
+    "whitespace": ["yes", True],
+    "response_format": [5],
 }
 
 
@@ -70,7 +75,7 @@ def test_engine_refuses(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize(("name", "value"), pairs(WRONG_SAMPLING_VALUES))
 def test_sampling_refuses(name: str, value: Any) -> None:
-    with pytest.raises(OptionError, match=name):
+    with pytest.raises((OptionError, SchemaError), match="schema" if name == "response_format" else name):
         SamplingParams(**{name: value})
 
 
@@ -97,5 +102,4 @@ def test_numbers_of_numpy_become_plain() -> None:
 
 @pytest.mark.parametrize("options", [SamplingParams, EngineConfig])
 def test_help_and_completion_see_every_option(options):
-    fields = [field.name for field in dataclasses.fields(options)]
-    assert list(inspect.signature(options).parameters) == fields
+    assert list(inspect.signature(options).parameters) == list(options.__dataclass_fields__)

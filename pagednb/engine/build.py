@@ -14,6 +14,7 @@ from pagednb.config import CacheGeometry, EngineConfig
 from pagednb.engine.core import EngineCore
 from pagednb.engine.metrics import MemoryUse
 from pagednb.engine.step_pacer import StepPacer
+from pagednb.engine.token_masks import TokenMaskBuilder
 from pagednb.engine.tokenization import TextCodec, load_text_codec
 from pagednb.scheduler.scheduler import Scheduler
 
@@ -73,7 +74,13 @@ class ModelEngineBuilder:
         launch_ahead: Literal[0, 1] = 1 if resolved.device.startswith("cuda") else 0
         report = runner.memory
         return EngineParts(
-            core=EngineCore(scheduler, runner, launch_ahead=launch_ahead, pacer=StepPacer()),
+            core=EngineCore(
+                scheduler,
+                runner,
+                launch_ahead=launch_ahead,
+                pacer=StepPacer(),
+                token_masks=TokenMaskBuilder(resolved.spec.vocab_size),
+            ),
             geometry=runner.geometry,
             max_num_seqs=runner.scheduler_config.max_num_seqs,
             memory=MemoryUse(

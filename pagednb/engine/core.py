@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from pagednb.engine.step_pacer import StepTiming
+from pagednb.engine.token_masks import TokenMaskBuilder
 from pagednb.request import RequestUpdate
 from pagednb.scheduler.output import RunnerOutput, SchedulerOutput, StepLimits
 
@@ -70,7 +71,7 @@ class EngineCore:
 
     With ``launch_ahead`` 1, step N+1 is launched before the tokens of step N are read; with 0, each step is read at
     once. Plans without tokens are never executed. Without a ``pacer`` a step has one decode step and no limit of its
-    own.
+    own. ``token_masks`` serves constrained requests, which end on their own when their constraint fails.
 
     Attributes:
         num_prefill_tokens, num_sampled_tokens: what was launched, tokens that are computed again after preemption
@@ -78,7 +79,13 @@ class EngineCore:
     """
 
     def __init__(
-        self, scheduler: Scheduler, executor: Executor, *, launch_ahead: Literal[0, 1] = 0, pacer: Pacer | None = None
+        self,
+        scheduler: Scheduler,
+        executor: Executor,
+        *,
+        launch_ahead: Literal[0, 1] = 0,
+        pacer: Pacer | None = None,
+        token_masks: TokenMaskBuilder | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.executor = executor
@@ -86,6 +93,8 @@ class EngineCore:
         self.num_sampled_tokens = 0
         self._launch_ahead = launch_ahead
         self._pacer = pacer
+        self._token_masks = token_masks
+        self._failed: list[int] = []  # requests of the last plan whose constraints failed
         self._in_flight: deque[_Launched] = deque()
         self._last_end_s = 0.0
 
@@ -97,16 +106,18 @@ class EngineCore:
     def step(self) -> list[RequestUpdate]:
         """Run one iteration and return what it brought each request."""
         has_launched = self._launch()
+        ended = self._end_failed()
         if not self._in_flight or (has_launched and len(self._in_flight) <= self._launch_ahead):
-            return []
+            return ended
         oldest = self._in_flight.popleft()
         output = oldest.pending.result()
         self._record(oldest, time.perf_counter())
-        return self.scheduler.update(oldest.plan, output)
+        return ended + self.scheduler.update(oldest.plan, output)
 
     def reset(self) -> None:
         """Forget all requests and launched steps, as after a fault."""
         self._in_flight.clear()
+        self._failed.clear()
         self.scheduler.reset()
         self.executor.reset()
 
@@ -115,12 +126,19 @@ class EngineCore:
         plan = self.scheduler.schedule(self._limits())
         if plan.is_empty:
             return False
+        if self._token_masks is not None and (constrained := self.scheduler.constrained_samples(plan)):
+            plan, self._failed = self._token_masks.with_masks(plan, constrained)
         pending = self.executor.execute(plan)
         was_late = bool(self._in_flight) and self._in_flight[-1].pending.is_ready
         self._in_flight.append(_Launched(plan, pending, time.perf_counter(), was_late))
         self.num_prefill_tokens += plan.num_tokens - len(plan.decode_rows)
         self.num_sampled_tokens += plan.num_sampled_tokens
         return True
+
+    def _end_failed(self) -> list[RequestUpdate]:
+        """Abort the requests whose constraints failed; what they sampled in the plan just launched is dropped."""
+        failed, self._failed = self._failed, []
+        return self.scheduler.abort(failed) if failed else []
 
     def _limits(self) -> StepLimits:
         if self._pacer is None:

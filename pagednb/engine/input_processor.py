@@ -14,10 +14,11 @@ import numpy as np
 
 from pagednb.config import CacheGeometry
 from pagednb.engine.tokenization import TextCodec
-from pagednb.errors import ContextLengthError, OptionError, PromptError
+from pagednb.errors import ContextLengthError, NotSupportedYetError, OptionError, PromptError
 from pagednb.kv_cache.prefix_cache import BlockHasher
 from pagednb.request import Request
 from pagednb.sampling_params import SamplingParams
+from pagednb.structured_output.matcher import TokenGrammar
 
 Prompt: TypeAlias = str | Sequence[int] | np.ndarray | Mapping[str, Any]
 """Text, token ids, or a dict with ``prompt`` or ``prompt_token_ids`` (with both, the text is only shown)."""
@@ -42,8 +43,10 @@ class InputProcessor:
         vocab_size: int,
         seed: int,
         enable_prefix_caching: bool = True,
+        eos_token_ids: tuple[int, ...] = (),
     ) -> None:
         self._codec = codec
+        self._grammars = None if codec is None else codec.grammar_compiler(vocab_size, eos_token_ids)
         self._hasher = BlockHasher(geometry.block_size) if enable_prefix_caching else None
         self._geometry = geometry
         self._vocab_size = vocab_size
@@ -82,11 +85,13 @@ class InputProcessor:
         Raises:
             ContextLengthError: the prompt leaves no room, or the cache could never hold prompt and output.
             OptionError: the parameters name token ids outside the vocabulary, or need text without a tokenizer.
+            PagednbError: the constraint cannot be enforced with this model; see ``GrammarCompiler.compile``.
         """
         self._check_params(params)
         max_tokens = self._resolve_max_tokens(len(prompt.token_ids), params.max_tokens)
         request_ids = [next(self._request_ids) for _ in range(params.n)]
         block_digests = self._block_digests(prompt.token_ids)
+        grammar = self._grammar(params, prompt)
         return tuple(
             Request(
                 request_id=request_id,
@@ -98,9 +103,23 @@ class InputProcessor:
                 parent_id=None if index == 0 else request_ids[0],
                 stream=stream,
                 block_digests=block_digests,
+                grammar=grammar,
             )
             for index, request_id in enumerate(request_ids)
         )
+
+    def _grammar(self, params: SamplingParams, prompt: TokenPrompt) -> TokenGrammar | None:
+        constraint = params.constraint
+        if constraint is None:
+            return None
+        if self._codec is None or self._grammars is None:
+            raise OptionError("A constraint needs a tokenizer, and the engine has none.", hint="Load it with one.")
+        if self._codec.is_thinking(prompt.token_ids):
+            raise NotSupportedYetError(
+                "The prompt leaves the model thinking; a constraint that begins after that is not built yet.",
+                hint="Render the chat with enable_thinking=False, or drop the constraint.",
+            )
+        return self._grammars.compile(constraint)
 
     def _block_digests(self, token_ids: np.ndarray) -> tuple[bytes, ...]:
         """Name the prompt's blocks here, where it costs the engine thread nothing."""

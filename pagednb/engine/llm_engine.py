@@ -60,6 +60,7 @@ class LLMEngine:
             vocab_size=self.resolved.spec.vocab_size,
             seed=config.seed,
             enable_prefix_caching=config.enable_prefix_caching,
+            eos_token_ids=tuple(self.resolved.eos_token_ids),
         )
 
     @property

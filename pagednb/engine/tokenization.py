@@ -15,6 +15,7 @@ import numpy as np
 
 from pagednb.engine.detokenizer import TextDecoder
 from pagednb.errors import ModelLoadError, OptionError, PromptError
+from pagednb.structured_output.compiler import GrammarCompiler
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -69,6 +70,18 @@ class TextCodec:
                 hint="Clean it with text.encode('utf-8', 'replace').decode().",
             ) from error
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+
+    def grammar_compiler(self, vocab_size: int, eos_token_ids: tuple[int, ...]) -> GrammarCompiler:
+        """Return what compiles constraints for this tokenizer and a model of ``vocab_size`` tokens."""
+        return GrammarCompiler(self._backend, vocab_size=vocab_size, eos_token_ids=eos_token_ids)
+
+    def is_thinking(self, token_ids: np.ndarray) -> bool:
+        """Whether a prompt, int ``[num_tokens]``, ends inside ``<think>``, where these are tokens of the model."""
+        begin, end = (self._backend.token_to_id(text) for text in ("<think>", "</think>"))
+        if begin is None or end is None:
+            return False
+        marks = token_ids[(token_ids == begin) | (token_ids == end)]
+        return len(marks) > 0 and int(marks[-1]) == begin
 
     @property
     def has_chat_template(self) -> bool:

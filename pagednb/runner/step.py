@@ -54,7 +54,9 @@ def run_eagerly(parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> 
         sampled = token_ids[:, step]
         if num_sampled:
             sampling = _sampling_inputs(inputs, plan.sampled_rows)
-            sampled, logprobs = parts.sampler.sample(hidden, parts.model.compute_logits, sampling)
+            sampled, logprobs = parts.sampler.sample(
+                hidden, parts.model.compute_logits, sampling, token_masks=plan.token_masks
+            )
         parts.state.advance(inputs, sampled, out=token_ids[:, step])
     assert logprobs is None or shape.num_steps == 1, "logprobs are read after every step"
     return StepTokens(token_ids, logprobs=logprobs)

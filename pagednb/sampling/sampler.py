@@ -1,7 +1,7 @@
 """From hidden states to tokens: logits in bounded chunks, bias, penalties, then one sampling kernel.
 
 The runner calls it once a step. Rows are the runner's; features that few requests use are looked up by row and cost
-nothing while no live row uses them. The order is vLLM's: raw logprobs, bias and ``min_tokens``, penalties,
+nothing while no live row uses them. The order: raw logprobs, bias and ``min_tokens``, penalties, constraints,
 temperature, ``min_p``, ``top_k``, ``top_p``.
 """
 
@@ -18,7 +18,8 @@ from pagednb.sampling.logits_processors import TokenBiases
 from pagednb.sampling.logprobs import LogprobTensors, RawLogits, concatenate
 from pagednb.sampling.penalties import Penalties
 from pagednb.sampling.row_features import RowValues
-from pagednb.scheduler.output import Admission
+from pagednb.sampling.token_masks import apply_token_masks
+from pagednb.scheduler.output import Admission, TokenMasks
 
 LOGITS_CHUNK_BYTES = 512 * 2**20
 """Most memory that the logits of one chunk take as fp32: thousands of prefills may end in one step."""
@@ -116,8 +117,13 @@ class Sampler:
         hidden: torch.Tensor,
         compute_logits: Callable[[torch.Tensor], torch.Tensor],
         inputs: SamplingInputs,
+        *,
+        token_masks: TokenMasks | None = None,
     ) -> tuple[torch.Tensor, LogprobTensors | None]:
-        """Return the tokens of ``hidden`` ``[num_sampled, hidden_size]``, int64, and the logprobs asked for."""
+        """Return the tokens of ``hidden`` ``[num_sampled, hidden_size]``, int64, and the logprobs asked for.
+
+        The tokens of the rows in ``token_masks`` are among those allowed.
+        """
         width = max(self._num_logprobs.select(inputs.rows)[1], default=0)
         token_ids, logprobs = [], []
         for start in range(0, len(hidden), self._chunk_rows):
@@ -127,7 +133,11 @@ class Sampler:
             if not self.are_plain(part.rows):
                 logits = logits.float()  # biases and penalties are added in fp32, logprobs taken from it
             raw = self._keep_raw(logits, part.rows, int(width))
-            token_ids.append(self._sample_logits(logits, part))
+            self._biases.apply(logits, part.rows, part.positions)
+            self._penalties.apply(logits, part.rows)
+            if token_masks is not None:
+                apply_token_masks(logits, token_masks, first_position=start)
+            token_ids.append(self._draw(logits, part, has_filters=self.has_filters))
             if raw is not None:
                 logprobs.append(raw.gather(token_ids[-1], start))
         tokens = token_ids[0] if len(token_ids) == 1 else torch.cat(token_ids)
@@ -137,11 +147,6 @@ class Sampler:
     def _keep_raw(self, logits: torch.Tensor, rows: np.ndarray, width: int) -> RawLogits | None:
         where, _ = self._num_logprobs.select(rows)
         return RawLogits(logits, where, width) if len(where) else None
-
-    def _sample_logits(self, logits: torch.Tensor, inputs: SamplingInputs) -> torch.Tensor:
-        self._biases.apply(logits, inputs.rows, inputs.positions)
-        self._penalties.apply(logits, inputs.rows)
-        return self._draw(logits, inputs, has_filters=self.has_filters)
 
     def _draw(self, logits: torch.Tensor, inputs: SamplingInputs, *, has_filters: bool) -> torch.Tensor:
         # the search for thresholds reads logits several times; without it they are read once, in the model's dtype

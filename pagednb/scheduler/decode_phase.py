@@ -13,8 +13,8 @@ from pagednb.scheduler.plan_builder import PlanBuilder
 
 
 def plan_decodes(books: Books, plan: PlanBuilder, *, max_decode_steps: int) -> None:
-    """Let all decoding rows compute one token, or up to ``max_decode_steps`` where that is possible."""
-    rows = books.rows.decode_rows
+    """Let all ready rows compute one token, or up to ``max_decode_steps`` where that is possible."""
+    rows = books.rows.ready_rows
     num_steps = _num_steps(books, rows, max_decode_steps)
     counts = _counts(books, rows, num_steps)
     if num_steps > 1 and _num_wanted(books, rows, counts) > books.blocks.pool.num_free:
@@ -80,13 +80,13 @@ def _rows_that_go_on(books: Books) -> np.ndarray:
         # their blocks come back as soon as the tokens in flight are read: sooner than anyone could compute again
         return _without_excess(books)
     last_served_at_end = sorted(rows.row_of.values(), key=books.order)
-    while len(_without_room(books, rows.decode_rows)) > books.blocks.pool.num_free:
+    while len(_without_room(books, rows.ready_rows)) > books.blocks.pool.num_free:
         books.preempt(last_served_at_end.pop())
-    return rows.decode_rows
+    return rows.ready_rows
 
 
 def _without_excess(books: Books) -> np.ndarray:
-    """Return the decode rows less those for which no block is left; they stay and wait."""
-    rows = books.rows.decode_rows
+    """Return the ready rows less those for which no block is left; they stay and wait."""
+    rows = books.rows.ready_rows
     needy = sorted(_without_room(books, rows).tolist(), key=books.order)
     return rows[~np.isin(rows, needy[books.blocks.pool.num_free :])]

@@ -84,6 +84,20 @@ def _no_rows() -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TokenMasks:
+    """Which tokens the constrained rows of a step may sample.
+
+    Attributes:
+        sample_positions: int32 ``[m]``, rising indices into ``sampled_rows``.
+        words: int32 ``[m, ceil(vocab_size / 32)]``; token t may be sampled if bit ``t % 32`` of word ``t // 32`` is
+            set. At least one is.
+    """
+
+    sample_positions: np.ndarray
+    words: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerOutput:
     """One step's plan.
 
@@ -106,6 +120,7 @@ class SchedulerOutput:
             its last token in one of them computes nothing in those that follow.
         decode_counts: int32 ``[num_decodes]``, the tokens that each decoding row really takes; None when all take
             ``num_decode_steps``. For the scheduler's own books.
+        token_masks: of the sampled rows that are constrained; None when there are none. The engine core adds them.
     """
 
     step: int
@@ -121,6 +136,7 @@ class SchedulerOutput:
     max_seq_len: int = 0
     num_decode_steps: int = 1
     decode_counts: np.ndarray | None = None
+    token_masks: TokenMasks | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -54,6 +54,8 @@ class RowTable:
         self.wants_updates = zeros(np.bool_)
         self.is_stepwise = zeros(np.bool_)  # needs the host between two tokens; False in a free row
         self.num_stepwise = 0
+        self.is_constrained = zeros(np.bool_)  # has a grammar; False in a free row
+        self.num_constrained = 0
         self.sequences: list[Sequence | None] = [None] * max_num_seqs
         self.row_of: dict[int, int] = {}  # request id -> row
         self.prefilling: list[int] = []  # rows whose known tokens are not all scheduled
@@ -79,6 +81,19 @@ class RowTable:
             self._decode_rows.setflags(write=False)
         return self._decode_rows
 
+    @property
+    def ready_rows(self) -> np.ndarray:
+        """``decode_rows`` less those that wait for their token: what may follow it is not known before."""
+        rows = self.decode_rows
+        if not self.num_constrained:
+            return rows
+        waits = self.is_constrained[rows] & (self.num_known[rows] < self.num_tokens[rows])
+        return rows[~waits] if waits.any() else rows
+
+    def output(self, row: int) -> np.ndarray:
+        """Return the known output of a taken row, int32; a view, valid until something is appended."""
+        return self._outputs[row, : self.num_known[row] - self.num_prompt[row]]
+
     def sequence(self, row: int) -> Sequence:
         """Return the owner of a taken row."""
         sequence = self.sequences[row]
@@ -98,8 +113,10 @@ class RowTable:
         self.first_step[rows] = self.decodes_since[rows] = step
         flags = np.array([_flags(newcomer) for newcomer in newcomers], dtype=np.bool_).T
         self.ends_at_eos[rows], self.has_stop_ids[rows], self.wants_updates[rows], self.is_stepwise[rows] = flags[:4]
-        self.is_decoding[rows] = flags[4] & (self.num_tokens[rows] < self.max_total[rows])
+        self.is_constrained[rows] = flags[4]
+        self.is_decoding[rows] = flags[5] & (self.num_tokens[rows] < self.max_total[rows])
         self.num_stepwise += int(np.count_nonzero(flags[3]))
+        self.num_constrained += int(np.count_nonzero(flags[4]))
         self._decode_rows = None
         for row, sequence, _, _, samples in newcomers:
             self.sequences[row] = sequence
@@ -156,9 +173,10 @@ class RowTable:
             if row in self.prefilling:
                 self.prefilling.remove(row)
         self.num_stepwise -= int(np.count_nonzero(self.is_stepwise[rows]))
+        self.num_constrained -= int(np.count_nonzero(self.is_constrained[rows]))
         self.request_ids[rows] = NO_REQUEST
         self.num_computed[rows] = self.max_total[rows] = 0
-        self.is_decoding[rows] = self.is_stepwise[rows] = False
+        self.is_decoding[rows] = self.is_stepwise[rows] = self.is_constrained[rows] = False
         self._decode_rows = None
         self._free_rows += rows
         return owners
@@ -183,6 +201,8 @@ class RowTable:
             f"known {known}, with tokens in flight {tokens}, at most {total}"
         )
         assert self.num_stepwise == self.is_stepwise.sum() == self.is_stepwise[taken].sum(), self.num_stepwise
+        assert self.num_constrained == self.is_constrained.sum() == self.is_constrained[taken].sum()
+        assert (tokens - known <= 1)[self.is_constrained[taken]].all(), "a constrained row ran ahead of its tokens"
         computed = self.num_computed[taken]
         is_prefilling = np.isin(taken, self.prefilling)
         assert len(set(self.prefilling)) == len(self.prefilling) == is_prefilling.sum(), f"{self.prefilling} prefill"
@@ -206,13 +226,14 @@ def _numbers(newcomer: Newcomer) -> tuple[int, int, int, int, int, int]:
     )
 
 
-def _flags(newcomer: Newcomer) -> tuple[bool, bool, bool, bool, bool]:
-    """Ends at EOS, has stop ids, wants updates, is stepwise, samples."""
+def _flags(newcomer: Newcomer) -> tuple[bool, bool, bool, bool, bool, bool]:
+    """Ends at EOS, has stop ids, wants updates, is stepwise, is constrained, samples."""
     request, params = newcomer.sequence.request, newcomer.sequence.request.sampling_params
     return (
         not params.ignore_eos,
         bool(params.stop_token_ids),
         request.wants_updates,
         params.needs_host_each_step,
+        request.grammar is not None,
         newcomer.samples,
     )

@@ -16,6 +16,7 @@ from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.errors import ContextLengthError
 from pagednb.request import FinishReason, Request, RequestUpdate
 from pagednb.scheduler.books import Books
+from pagednb.scheduler.constrained_rows import ConstrainedSample, constrained_samples
 from pagednb.scheduler.decode_phase import plan_decodes
 from pagednb.scheduler.output import RunnerOutput, SchedulerOutput, StepLimits
 from pagednb.scheduler.plan_builder import PlanBuilder
@@ -135,6 +136,10 @@ class Scheduler:
             return plan.build()
         self._counters.slot_use = self._counters.slot_use.plus(self._books.slot_use())
         return plan.build(released_rows=self._books.take_released_rows())
+
+    def constrained_samples(self, plan: SchedulerOutput) -> list[ConstrainedSample]:
+        """Return the rows of ``plan``, just made, that sample under a constraint: they need masks."""
+        return constrained_samples(self._books.rows, plan)
 
     def update(self, plan: SchedulerOutput, output: RunnerOutput) -> list[RequestUpdate]:
         """Take in the tokens of an executed plan; return news of watched and of finished requests.

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import jsonschema
 import pandas as pd
 import pytest
-from support.tiny_models import tiny_model
+from support.tiny_models import tiny_byte_model
 
 import pagednb
 from pagednb import SamplingParams
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(not is_constrained_sampling_built(), reason="con
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder: pathlib.Path = tiny_model("llama3.2", tmp_path_factory.mktemp("model"), tokenizer=True)
+    folder: pathlib.Path = tiny_byte_model(tmp_path_factory.mktemp("model"))
     pagednb.load(folder, device="cpu", dtype="float32", max_model_len=600, max_num_seqs=4)
     yield
     pagednb.unload()

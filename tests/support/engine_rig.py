@@ -106,6 +106,7 @@ class RigBuilder:
             device="cpu",
             dtype="float32",
             spec=SimpleNamespace(vocab_size=VOCAB_SIZE),
+            eos_token_ids=(EOS_TOKEN_ID,),
             generation_config={},
             max_model_len=self.max_model_len,
         )

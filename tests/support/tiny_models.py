@@ -13,6 +13,7 @@ from typing import Any
 import tokenizers
 import torch
 import transformers
+from support.tiny_tokenizers import byte_level_tokenizer
 
 VOCAB_SIZE = 131
 MAX_POSITIONS = 1024
@@ -101,6 +102,14 @@ def tiny_model(
     tiny_hf_model(architecture, seed=seed, **overrides).save_pretrained(folder)
     if tokenizer:
         tiny_tokenizer(folder)
+    return folder
+
+
+def tiny_byte_model(folder: str | pathlib.Path, *, architecture: str = "llama3.2", **overrides: Any) -> pathlib.Path:
+    """Save a tiny checkpoint that can write any text: every byte is a token, among 320; it ends with token 1."""
+    sizes = {"vocab_size": 320, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
+    folder = tiny_model(architecture, folder, **{**sizes, **overrides})
+    byte_level_tokenizer().save_pretrained(folder)
     return folder
 
 
