@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 
     from pagednb.dataframe.accessor import frame
     from pagednb.dataframe.checkpoint import Checkpoint
+    from pagednb.dataframe.evaluate import evaluate
     from pagednb.dataframe.last_run import last_run
     from pagednb.llm import LLM
     from pagednb.runtime import status, unload
     from pagednb.sampling_params import SamplingParams
 
 __version__ = VERSION
-__all__ = ["Checkpoint", "LLM", "SamplingParams", "frame", "last_run", "load", "status", "unload"]
+__all__ = ["Checkpoint", "LLM", "SamplingParams", "evaluate", "frame", "last_run", "load", "status", "unload"]
 
 _NAME_TO_MODULE = {
     "Checkpoint": "pagednb.dataframe.checkpoint",
     "LLM": "pagednb.llm",
     "SamplingParams": "pagednb.sampling_params",
+    "evaluate": "pagednb.dataframe.evaluate",
     "frame": "pagednb.dataframe.accessor",
     "last_run": "pagednb.dataframe.last_run",
     "status": "pagednb.runtime",
