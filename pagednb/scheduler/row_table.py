@@ -233,7 +233,7 @@ def _flags(newcomer: Newcomer) -> tuple[bool, bool, bool, bool, bool, bool]:
         not params.ignore_eos,
         bool(params.stop_token_ids),
         request.wants_updates,
-        params.needs_host_each_step,
+        params.needs_host_each_step or request.grammar is not None,
         request.grammar is not None,
         newcomer.samples,
     )

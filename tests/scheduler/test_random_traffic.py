@@ -51,3 +51,15 @@ def test_so_it_does_when_several_decode_steps_go_out_at_once(name, decode_steps,
     setting = dataclasses.replace(SEVERAL_STEPS[name], decode_steps=decode_steps, logprobs=(None,) * 19 + (2,))
     watcher = Traffic(setting, seed).run(num_steps=150)
     assert watcher.core.executor.num_runs_ahead > 10
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("constrained", [0.4, 1.0])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_so_it_does_when_tokens_are_constrained(name, constrained, seed):
+    watcher = Traffic(dataclasses.replace(SETTINGS[name], constrained=constrained, decode_steps=4), seed).run(150)
+    outputs = [(watcher.requests[i].grammar, len(update.output_token_ids)) for i, update in watcher.final.items()]
+    assert any(grammar is not None and num_tokens > 3 for grammar, num_tokens in outputs)
+    limits = [(num_tokens, grammar.fails_after) for grammar, num_tokens in outputs if grammar is not None]
+    assert all(most is None or num_tokens <= most for num_tokens, most in limits)
+    assert constrained < 1 or any(num_tokens == most for num_tokens, most in limits), "no constraint failed"

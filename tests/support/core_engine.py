@@ -12,11 +12,13 @@ from support.fixed_pace import FixedPace
 
 from pagednb.config import EngineConfig
 from pagednb.engine.core import EngineCore
+from pagednb.engine.token_masks import TokenMaskBuilder
 from pagednb.models.resolve import resolve_model
 from pagednb.request import Request, RequestUpdate
 from pagednb.runner.factory import build_runner
 from pagednb.sampling_params import SamplingParams
 from pagednb.scheduler.scheduler import Scheduler
+from pagednb.structured_output.matcher import TokenGrammar
 
 
 class CoreEngine:
@@ -35,7 +37,8 @@ class CoreEngine:
         **options: Any,
     ) -> None:
         config = EngineConfig(model=folder, device=device, dtype=dtype, **options)
-        self.runner = build_runner(config, resolve_model(config), warms_up=warms_up)
+        resolved = resolve_model(config)
+        self.runner = build_runner(config, resolved, warms_up=warms_up)
         limits = dataclasses.replace(
             self.runner.scheduler_config,
             min_shared_prefix_tokens=min_shared_prefix_tokens,
@@ -43,7 +46,8 @@ class CoreEngine:
         )
         self.scheduler = Scheduler(limits, self.runner.geometry)
         pacer = FixedPace(max_decode_steps=decode_steps)
-        self.core = EngineCore(self.scheduler, self.runner, launch_ahead=launch_ahead, pacer=pacer)
+        masks = TokenMaskBuilder(resolved.spec.vocab_size)
+        self.core = EngineCore(self.scheduler, self.runner, launch_ahead=launch_ahead, pacer=pacer, token_masks=masks)
         self._num_requests = 0
 
     def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]) -> list[RequestUpdate]:
@@ -65,7 +69,13 @@ class CoreEngine:
         """Return each request's output tokens."""
         return [update.output_token_ids.tolist() for update in self.generate(prompts, params)]
 
-    def add(self, prompt: Sequence[int], params: SamplingParams, parent_id: int | None = None) -> int:
+    def add(
+        self,
+        prompt: Sequence[int],
+        params: SamplingParams,
+        parent_id: int | None = None,
+        grammar: TokenGrammar | None = None,
+    ) -> int:
         """Submit one request; its random numbers depend on its prompt length and ``params.seed`` only."""
         self._num_requests += 1
         request = Request(
@@ -75,6 +85,7 @@ class CoreEngine:
             max_tokens=params.max_tokens,
             seed=params.seed if params.seed is not None else len(prompt),
             parent_id=parent_id,
+            grammar=grammar,
         )
         self.scheduler.add(request)
         return self._num_requests

@@ -22,18 +22,22 @@ EOS = 0
 NEVER_WRITTEN = -1
 
 
-def next_token(history: np.ndarray, seed: int) -> int:
-    """The token after ``history``, whatever else runs."""
-    return zlib.crc32(history.astype(np.int32).tobytes(), seed & 0xFFFFFFFF) % VOCAB_SIZE
+def next_token(history: np.ndarray, seed: int, is_allowed: np.ndarray | None = None) -> int:
+    """The token after ``history``, whatever else runs; the next one allowed, where not all are."""
+    token = zlib.crc32(history.astype(np.int32).tobytes(), seed & 0xFFFFFFFF) % VOCAB_SIZE
+    return token if is_allowed is None else (token + int(np.roll(is_allowed, -token).argmax())) % VOCAB_SIZE
 
 
 def tokens_alone(request: Request, eos_token_ids: Sequence[int] = (EOS,)) -> list[int]:
     """The request's whole output, computed without any engine."""
     params = request.sampling_params
     stops = {*(params.stop_token_ids or ()), *(() if params.ignore_eos else eos_token_ids)}
-    tokens = request.prompt_token_ids.tolist()
-    for _ in range(request.max_tokens):
-        tokens.append(next_token(np.array(tokens), request.seed))
+    tokens, grammar = request.prompt_token_ids.tolist(), request.grammar
+    for num_output in range(request.max_tokens):
+        if grammar is not None and grammar.fails_after == num_output:
+            break
+        is_allowed = None if grammar is None else grammar.allowed(tokens[request.num_prompt_tokens :])
+        tokens.append(next_token(np.array(tokens), request.seed, is_allowed))
         if tokens[-1] in stops:
             break
     return tokens[request.num_prompt_tokens :]
@@ -110,7 +114,10 @@ class FakeExecutor:
         sampling = [*plan.decode_rows.tolist(), *(chunk.row for chunk in plan.prefills if chunk.samples)]
         assert plan.sampled_rows.tolist() == sampling, f"{plan.sampled_rows} for {sampling}"
         full = set(plan.decode_rows.tolist()) - set(decodes)
-        return [NEVER_WRITTEN if row in full else self._sample(row, plan.max_seq_len) for row in sampling]
+        allowed = _allowed_by_row(plan)
+        return [
+            NEVER_WRITTEN if row in full else self._sample(row, plan.max_seq_len, allowed.get(row)) for row in sampling
+        ]
 
     def reset(self) -> None:
         """Forget all rows."""
@@ -174,12 +181,12 @@ class FakeExecutor:
         first = start // self._block_size
         self._contexts[blocks[first:]] = contexts[first:]
 
-    def _sample(self, row: int, max_seq_len: int) -> int:
+    def _sample(self, row: int, max_seq_len: int, is_allowed: np.ndarray | None) -> int:
         state = self._rows[row]
         assert state.num_written <= max_seq_len, f"{state.num_written} tokens, max_seq_len {max_seq_len}"
         blocks, contexts = self._read_contexts(row)
         assert self._contexts[blocks].tolist() == contexts, f"row {row} reads blocks written after other tokens"
-        state.last_token = next_token(self._history(row), state.admission.seed)
+        state.last_token = next_token(self._history(row), state.admission.seed, is_allowed)
         return state.last_token
 
     def _read_contexts(self, row: int) -> tuple[list[int], list[int]]:
@@ -211,6 +218,19 @@ class FakeExecutor:
             top_token_ids=np.tile(np.arange(width, dtype=np.int32), (len(asked), 1)),
             top_logprobs=np.tile(-np.arange(width, dtype=np.float32), (len(asked), 1)),
         )
+
+
+def _allowed_by_row(plan: SchedulerOutput) -> dict[int, np.ndarray]:
+    """Unpack the plan's masks: bool ``[VOCAB_SIZE]`` of each row that has one."""
+    if plan.token_masks is None:
+        return {}
+    positions, words = plan.token_masks.sample_positions, plan.token_masks.words
+    assert plan.num_decode_steps == 1, "masks need the host each step"
+    assert positions.dtype == words.dtype == np.int32
+    assert (np.diff(positions) > 0).all()
+    bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")[:, :VOCAB_SIZE].astype(np.bool_)
+    assert bits.any(axis=1).all(), "a row may sample nothing"
+    return dict(zip(plan.sampled_rows[positions].tolist(), bits, strict=True))
 
 
 def _check_types(plan: SchedulerOutput) -> None:

@@ -7,10 +7,12 @@ import random
 
 import numpy as np
 from support.fake_executor import EOS, VOCAB_SIZE, FakeExecutor, tokens_alone
+from support.fake_grammar import FakeGrammar
 from support.fixed_pace import FixedPace
 
 from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.engine.core import EngineCore
+from pagednb.engine.token_masks import TokenMaskBuilder
 from pagednb.kv_cache.prefix_cache import BlockHasher
 from pagednb.request import FinishReason, Request, RequestUpdate
 from pagednb.sampling_params import SamplingParams
@@ -45,6 +47,7 @@ class Setting:
     launch_ahead: int = 0  # more than the engine ever asks for: the scheduler must not depend on it
     eos_token_ids: tuple[int, ...] = (EOS,)
     min_shared_prefix_tokens: int | None = None
+    constrained: float = 0.0  # share of requests that have a grammar
 
     @property
     def geometry(self) -> CacheGeometry:
@@ -71,6 +74,7 @@ class Setting:
             FakeExecutor(self.geometry),
             launch_ahead=self.launch_ahead,
             pacer=FixedPace(max_decode_steps=self.decode_steps, max_num_tokens=self.step_tokens),
+            token_masks=TokenMaskBuilder(VOCAB_SIZE),
         )
 
 
@@ -141,7 +145,8 @@ class Watcher:
         output, expected = update.output_token_ids.tolist(), self.tokens_alone(request)
         if request.wants_updates:
             assert self._seen[request.request_id] == output, f"told {self._seen[request.request_id]}, made {output}"
-        was_cut = update.finish_reason is FinishReason.ABORT or (len(output) < len(expected))
+        fails_here = request.grammar is not None and request.grammar.fails_after == len(output)
+        was_cut = update.finish_reason is FinishReason.ABORT or len(output) < len(expected) or fails_here
         assert output == (expected[: len(output)] if was_cut else expected), f"{output} instead of {expected}"
         if update.finish_reason is FinishReason.LENGTH:
             assert len(output) == request.max_tokens
@@ -201,9 +206,10 @@ class Traffic:
     def _arrive(self, prompt: list[int] | None = None, **fields) -> Request:
         prompt = prompt or self._prompt()
         room = self.setting.max_model_len - len(prompt)
+        grammar = self._grammar()
         params = SamplingParams(
             temperature=0.0,
-            ignore_eos=self.random.random() < 0.5,
+            ignore_eos=self.random.random() < 0.5 and grammar is None,
             stop_token_ids=[3, 4] if self.random.random() < 0.2 else None,
             logprobs=self.random.choice(self.setting.logprobs),
         )
@@ -215,6 +221,7 @@ class Traffic:
             sampling_params=params,
             seed=self.random.getrandbits(64),
             stream=self.random.random() < 0.3,
+            grammar=grammar,
             cache_salt=cache_salt,
             block_digests=self._digests(prompt, cache_salt),
             **{"priority": self.random.choice((0, 0, 0, -1, 5)), **fields},
@@ -227,6 +234,12 @@ class Traffic:
         digests: list[bytes] = []
         self._hasher.extend(digests, np.array(prompt, dtype=np.int32), salt)
         return tuple(digests[: self.random.choice((0, 1, len(digests), len(digests)))])
+
+    def _grammar(self) -> FakeGrammar | None:
+        if not self.setting.constrained or self.random.random() >= self.setting.constrained:
+            return None
+        fails_after = self.random.randint(0, 9) if self.random.random() < 0.1 else None
+        return FakeGrammar(VOCAB_SIZE, eos=EOS, key=self.random.getrandbits(32), fails_after=fails_after)
 
     def _arrive_with_forks(self) -> None:
         parent = self._arrive()

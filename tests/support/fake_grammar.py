@@ -1,0 +1,55 @@
+"""A grammar without a language: which tokens may follow depends on a checksum of all tokens before.
+
+A matcher that saw a token twice, too late or from somebody else allows other tokens, which changes the answer.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from pagednb.structured_output.matcher import ConstraintFailure
+
+
+class FakeGrammar:
+    """A third of the tokens may follow, ``eos`` only after every fourth token; it fails after ``fails_after``."""
+
+    def __init__(self, vocab_size: int, *, eos: int, key: int, fails_after: int | None = None) -> None:
+        self.vocab_size = vocab_size
+        self.eos = eos
+        self.key = key
+        self.fails_after = fails_after
+
+    def matcher(self) -> FakeMatcher:
+        return FakeMatcher(self)
+
+    def allowed(self, tokens: list[int]) -> np.ndarray:
+        """Return bool ``[vocab_size]``."""
+        check = zlib.crc32(np.array(tokens, dtype=np.int32).tobytes(), self.key)
+        is_allowed = np.random.default_rng(check).random(self.vocab_size) < 0.3
+        is_allowed[self.eos + 1] = True
+        is_allowed[self.eos] = len(tokens) % 4 == 3
+        return is_allowed
+
+
+class FakeMatcher:
+    def __init__(self, grammar: FakeGrammar) -> None:
+        self._grammar = grammar
+        self._tokens: list[int] = []
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self._tokens)
+
+    def take(self, token_ids: np.ndarray) -> None:
+        for token in token_ids.tolist():
+            assert self._grammar.allowed(self._tokens)[token], f"{token} after {self._tokens} was not allowed"
+            self._tokens.append(token)
+
+    def fill(self, words: np.ndarray) -> None:
+        if self._grammar.fails_after is not None and len(self._tokens) >= self._grammar.fails_after:
+            raise ConstraintFailure("too complex")
+        bits = np.zeros(32 * len(words), dtype=np.uint8)
+        bits[: self._grammar.vocab_size] = self._grammar.allowed(self._tokens)
+        words[:] = np.packbits(bits, bitorder="little").view(np.int32)
