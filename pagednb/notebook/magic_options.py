@@ -21,7 +21,7 @@ from pagednb.config import EngineConfig
 from pagednb.errors import OptionError, nearest_name
 from pagednb.sampling_params import SamplingParams
 
-SAMPLING_FLAGS = ("n", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop")
+SAMPLING_FLAGS = ("n", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "choices", "regex")
 """Destinations of ``%generate`` flags that carry the name of a sampling parameter."""
 
 _LOAD_ONLY = {"replace": (bool,)}  # options of pagednb.load beside the engine's own
@@ -50,10 +50,18 @@ class GenerateOptions:
     is_raw: bool
 
     @classmethod
-    def from_args(cls, args: argparse.Namespace) -> GenerateOptions:
-        """Check the parsed flags. Raises OptionError or NotSupportedYetError before any work starts."""
+    def from_args(cls, args: argparse.Namespace, variables: Mapping[str, Any]) -> GenerateOptions:
+        """Check the parsed flags; --schema names one of ``variables``.
+
+        Raises:
+            OptionError, SchemaError, NotSupportedYetError: before any work starts.
+        """
         given = {flag: getattr(args, flag) for flag in SAMPLING_FLAGS}
         sampling = {flag: value for flag, value in given.items() if value is not None}
+        if args.schema is not None:
+            if args.schema not in variables:
+                raise OptionError(f"--schema {args.schema}: there is no such variable.", hint="Define it in a cell.")
+            sampling["schema"] = variables[args.schema]
         SamplingParams(**sampling)
         if args.name is not None and (not args.name.isidentifier() or keyword.iskeyword(args.name)):
             raise OptionError(f"-o {args.name} cannot name a variable.", hint="Use letters, digits and _.")
@@ -73,6 +81,11 @@ def strip_quotes(text: str) -> str:
 def text_value(text: str) -> str:
     r"""Value of a text flag: without its quotes, with ``\n \t \r \\ \' \" \uXXXX`` understood."""
     return _ESCAPE.sub(_unescape, strip_quotes(text))
+
+
+def text_list(text: str) -> list[str]:
+    """Value of a flag that takes texts with commas between them."""
+    return [item.strip() for item in text_value(text).split(",")]
 
 
 def unknown_word(kind: str, word: str, known: Iterable[str]) -> OptionError:

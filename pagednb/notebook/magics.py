@@ -17,10 +17,17 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from pagednb import runtime
-from pagednb.errors import EngineDeadError, EngineStepError, NotSupportedYetError, OptionError, PagednbError
+from pagednb.errors import (
+    EngineDeadError,
+    EngineStepError,
+    NotSupportedYetError,
+    OptionError,
+    PagednbError,
+    SchemaError,
+)
 from pagednb.notebook import magic_options
 from pagednb.notebook.display import stream_to_display
-from pagednb.notebook.magic_options import GenerateOptions, text_value
+from pagednb.notebook.magic_options import GenerateOptions, strip_quotes, text_list, text_value
 from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams
 from pagednb.template import Template, resolve_in
@@ -71,6 +78,9 @@ class PagednbMagics(Magics):
     @argument("--top-k", type=int, metavar="K", help="Sample from the K likeliest tokens.")
     @argument("--seed", type=int, metavar="SEED", help="Draw the same answer every time.")
     @argument("--stop", type=text_value, action="append", metavar="TEXT", help="Stop before TEXT; may be repeated.")
+    @argument("--choices", type=text_list, metavar="A,B", help="Answer with one of these texts.")
+    @argument("--regex", type=strip_quotes, metavar="R", help="Answer with a text that matches R.")
+    @argument("--schema", metavar="NAME", help="Answer with JSON that fits the schema or type in this variable.")
     @argument("--system", "-s", type=text_value, metavar="TEXT", help="System message ahead of the prompt.")
     @argument("-n", type=int, metavar="N", help="Number of completions.")
     @argument("-o", dest="name", metavar="NAME", help="Bind the RequestOutput to this variable, besides _llm.")
@@ -84,7 +94,7 @@ class PagednbMagics(Magics):
         """
         with one_line_errors():
             args, text = self._parse(line, cell)
-            options = GenerateOptions.from_args(args)
+            options = GenerateOptions.from_args(args, self.shell.user_ns)
             engine = runtime.get_engine()
             prompt = self._make_prompt(engine, text, options)
             params = SamplingParams(**{"temperature": 0.0, **engine.resolved.generation_config, **options.sampling})
@@ -150,7 +160,7 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (OptionError, NotSupportedYetError) as error:
+    except (OptionError, SchemaError, NotSupportedYetError) as error:
         raise UsageError(str(error)) from None
     except (EngineStepError, EngineDeadError):
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,6 +56,32 @@ def test_every_flag_reaches_the_engine(shell: RaisingShell, engine: ScriptedEngi
     assert engine.asked == [("<system>Be brief.<user>Hello<assistant>", params)]
 
 
+def test_constraints_reach_the_engine(shell: RaisingShell, engine: ScriptedEngine) -> None:
+    shell.run("from typing import Literal\nReview = {'topic': Literal['billing', 'other'], 'stars': int}")
+    for line in ("--choices 'yes, no'", r"--regex [a-z]+\d", "--schema Review"):
+        shell.run(f"%%generate --max-tokens 7 {line}\nHello")
+    assert [params.constraint for _, params in engine.asked] == [
+        SamplingParams(choices=["yes", "no"]).constraint,
+        SamplingParams(regex=r"[a-z]+\d").constraint,
+        SamplingParams(schema=shell.names["Review"]).constraint,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--schema Missing", "there is no such variable"),
+        ("--schema number", "schema: 5 is not supported"),
+        ("--regex (", "regex cannot be used: unclosed group"),
+        ("--regex a --choices b", "choices and regex were given"),
+    ],
+)
+def test_a_mistake_in_a_constraint_is_one_line(shell: RaisingShell, flags: str, sentence: str) -> None:
+    shell.run("number = 5")
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        shell.run(f"%%generate {flags}\nHello")
+
+
 def test_what_is_not_asked_for_follows_the_model_and_is_greedy_otherwise(
     shell: RaisingShell, engine: ScriptedEngine
 ) -> None:
@@ -103,7 +130,10 @@ def test_a_model_without_chat_template_gets_the_text_as_it_is(shell: RaisingShel
     [
         ("%generate --max-tokens many hi", "invalid int value: 'many'"),
         ("%generate --max-tokens 0 hi", "max_tokens=0 is not valid"),
-        ("%generate --zzz hi", "from --max-tokens, --temperature, --top-p, --top-k, --seed, --stop, --system, --raw."),
+        (
+            "%generate --zzz hi",
+            "Choose from --max-tokens, --temperature, --top-p, --top-k, --seed, --stop, --choices, --regex,",
+        ),
         ("%generate --max-tokns 5 hi", "Unknown flag '--max-tokns'. Did you mean --max-tokens?"),
         ("%generate --top-p 1.5 hi", "top_p=1.5 is not valid"),
         ("%generate --stop '' hi", "stop="),

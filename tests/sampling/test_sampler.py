@@ -10,7 +10,7 @@ import transformers
 from pagednb.kernels.kernel_set import torch_kernels
 from pagednb.sampling.sampler import Sampler, SamplingInputs
 from pagednb.sampling_params import SamplingParams
-from pagednb.scheduler.output import Admission
+from pagednb.scheduler.output import Admission, TokenMasks
 
 VOCAB = 97
 NUM_ROWS = 12
@@ -282,3 +282,36 @@ def test_the_global_random_generator_is_not_used():
     before = torch.get_rng_state()
     sample(sampler, random_logits(1, 13), inputs_for([0], [params], [3]))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 2, 64])
+def test_masked_rows_draw_as_if_the_vocabulary_were_smaller(chunk_rows: int):
+    """Rows 1, 4 and 5 of six are constrained; the others, and logprobs, do not notice."""
+    params = [
+        SamplingParams(temperature=0.9, logprobs=1),
+        SamplingParams(temperature=1.0, regex="a"),
+        SamplingParams(temperature=1.5, top_k=4),
+        SamplingParams(temperature=0.0),
+        SamplingParams(temperature=2.0, top_k=5, top_p=0.8, logprobs=1, logit_bias={7: 100.0}, regex="a"),
+        SamplingParams(temperature=1.2, min_p=0.2, repetition_penalty=1.4, regex="a"),
+    ]
+    sampler = make_sampler(logits_chunk_bytes=chunk_rows * VOCAB * 4)
+    free = make_sampler()
+    for row, each in enumerate(params):
+        sampler.admit(admission(row, each))
+        free.admit(admission(row, each))
+    is_allowed = torch.rand(3, VOCAB, generator=torch.Generator().manual_seed(5)) < 0.1
+    is_allowed[:, 7] = False  # what the bias would bring
+    bits = np.packbits(np.pad(is_allowed.numpy(), ((0, 0), (0, 31))), axis=1, bitorder="little")[:, :16]
+    masks = TokenMasks(sample_positions=np.array([1, 4, 5], dtype=np.int32), words=bits.copy().view(np.int32))
+    for seed in range(30):
+        logits = random_logits(6, seed)
+        inputs = inputs_for(list(range(6)), params, [3 + seed] * 6)
+        tokens, logprobs = sampler.sample(logits, torch.clone, inputs, token_masks=masks)
+        blocked = logits.clone()
+        blocked[[1, 4, 5]] = blocked[[1, 4, 5]].masked_fill(~is_allowed, -torch.inf)
+        expected, _ = sample(free, blocked, inputs)
+        assert tokens.tolist() == expected.tolist()
+        assert all(is_allowed[i, tokens[row]] for i, row in enumerate((1, 4, 5)))
+        raw = logits.log_softmax(-1)[[0, 4], tokens[[0, 4]]]
+        torch.testing.assert_close(logprobs.sampled_logprobs, raw)
