@@ -6,19 +6,19 @@ library has that name, as ``pnb``. The engine is looked up when a verb runs: pan
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pagednb import runtime
+from pagednb.dataframe import registration
 from pagednb.dataframe.extract_run import Extraction, required_schema, schema_params
 from pagednb.dataframe.extracted import ExtractedColumns
 from pagednb.dataframe.job import awaitable
 from pagednb.dataframe.options import row_sampling_params
 from pagednb.dataframe.progress import ProgressOption
-from pagednb.dataframe.prompts import RowPrompts, frame_prompts, series_prompts
+from pagednb.dataframe.prompts import frame_prompts, series_prompts
 from pagednb.dataframe.results import (
     ErrorPolicy,
     check_result_options,
@@ -28,6 +28,7 @@ from pagednb.dataframe.results import (
     series_with_results,
 )
 from pagednb.dataframe.row_job import RowOutcome
+from pagednb.dataframe.row_sample import RowSample
 from pagednb.dataframe.run import VerbRun, start_run
 from pagednb.dataframe.run_options import CacheOption, CheckpointOption, RunOptions
 from pagednb.dataframe.truncation import TruncateOption
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
 
 DEFAULT_INTO = "generated"
-NAMES = ("llm", "pnb")
 
 
 class FrameAccessor:
@@ -61,6 +61,8 @@ class FrameAccessor:
         into: str = DEFAULT_INTO,
         errors: ErrorPolicy = "coerce",
         progress: ProgressOption = None,
+        sample: int | None = None,
+        random_state: int = 0,
         truncate: TruncateOption = "error",
         cache: CacheOption = True,
         checkpoint: CheckpointOption = None,
@@ -85,6 +87,9 @@ class FrameAccessor:
             errors: "coerce": a failed row is NA, its reason stands in ``<into>_error``, one warning sums up.
                 "raise": RowErrors after the run.
             progress: True or False for a bar, a callable for figures, None for ``PAGEDNB_PROGRESS``.
+            sample: A trial run of so many rows without NA; the others are NA. Cache and checkpoint keep what it
+                computes, so the full run has these rows for nothing.
+            random_state: Chooses other rows for the sample.
             truncate: A row too long for the model fails with "error". "left", "right" and "middle" cut its values
                 there until prompt and answer fit, and mark the cut with "…"; the template itself is never cut.
             cache: True: deterministic answers are kept in memory, so the same cell again costs nothing. A path: they
@@ -109,7 +114,8 @@ class FrameAccessor:
         sampling |= {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
         sampling |= {"seed": seed, "stop": stop}
         check_result_options(into, errors)
-        options = RunOptions(truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
+        rows = RowSample.of(sample, random_state)
+        options = RunOptions(sample=rows, truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
         engine, params = _engine_and_params(sampling_params, sampling, system)
         details = {"template": str(template), "into": into}
 
@@ -141,6 +147,8 @@ class FrameAccessor:
         system: str | None = None,
         errors: ErrorPolicy = "coerce",
         progress: ProgressOption = None,
+        sample: int | None = None,
+        random_state: int = 0,
         truncate: TruncateOption = "error",
         cache: CacheOption = True,
         checkpoint: CheckpointOption = None,
@@ -160,8 +168,8 @@ class FrameAccessor:
             into: Columns are called ``<into>_<field>``, and those of the name are replaced. Without it they have the
                 fields' plain names, which the frame must not have. With ``expand=False`` the column's name,
                 "extracted" if not given. Reasons of failed rows are in ``<into>_error``.
-            system, errors, progress, truncate, cache, checkpoint, background, sampling_params, **sampling: As in
-                ``generate``; greedy by default. An answer cut at ``max_tokens`` is a failed row.
+            system, errors, progress, sample, random_state, truncate, cache, checkpoint, background, sampling_params,
+            **sampling: As in ``generate``; greedy by default. An answer cut at ``max_tokens`` is a failed row.
 
         Raises:
             SchemaError: the schema holds what is not supported.
@@ -171,7 +179,8 @@ class FrameAccessor:
         target = ExtractedColumns(required_schema(schema, response_format), into, expand)
         target.check(self._frame.columns)
         check_result_options(target.error_into, errors)
-        options = RunOptions(truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
+        rows = RowSample.of(sample, random_state)
+        options = RunOptions(sample=rows, truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
         prompts = frame_prompts(self._frame, template)
         engine, params = _engine_and_params(schema_params(sampling_params, sampling, target.schema), {}, system)
         extraction = Extraction(data=self._frame, target=target, template=str(template), system=system, errors=errors)
@@ -202,6 +211,8 @@ class SeriesAccessor:
         stop: str | Sequence[str] | None = None,
         errors: ErrorPolicy = "coerce",
         progress: ProgressOption = None,
+        sample: int | None = None,
+        random_state: int = 0,
         truncate: TruncateOption = "error",
         cache: CacheOption = True,
         checkpoint: CheckpointOption = None,
@@ -222,7 +233,8 @@ class SeriesAccessor:
         sampling |= {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
         sampling |= {"seed": seed, "stop": stop}
         check_result_options(DEFAULT_INTO, errors)
-        options = RunOptions(truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
+        rows = RowSample.of(sample, random_state)
+        options = RunOptions(sample=rows, truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
         engine, params = _engine_and_params(sampling_params, sampling, system)
 
         def place(outcome: RowOutcome) -> pd.Series:
@@ -252,6 +264,8 @@ class SeriesAccessor:
         system: str | None = None,
         errors: ErrorPolicy = "coerce",
         progress: ProgressOption = None,
+        sample: int | None = None,
+        random_state: int = 0,
         truncate: TruncateOption = "error",
         cache: CacheOption = True,
         checkpoint: CheckpointOption = None,
@@ -270,7 +284,8 @@ class SeriesAccessor:
         target = ExtractedColumns(required_schema(schema, response_format), None, expand)
         target.check(pd.Index([]))
         check_result_options(target.error_into, errors)
-        options = RunOptions(truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
+        rows = RowSample.of(sample, random_state)
+        options = RunOptions(sample=rows, truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
         prompts = series_prompts(self._series, template)
         engine, params = _engine_and_params(schema_params(sampling_params, sampling, target.schema), {}, system)
         extraction = Extraction(data=self._series, target=target, template=template, system=system, errors=errors)
@@ -299,61 +314,16 @@ def frame(data: pd.DataFrame | pd.Series) -> FrameAccessor | SeriesAccessor:
 
 
 def register() -> str | None:
-    """Register under the first name of ``NAMES`` that no other library has taken, and return it.
+    """Put the verbs on frames and series as ``llm``, or ``pnb`` where another library has that; return the name.
 
-    None means that both are taken; ``pagednb.frame`` works all the same. A warning tells, once, of a name other than
-    the first.
+    None means that both are taken; ``pagednb.frame`` works all the same. A warning tells, once, if it is not ``llm``.
     """
-    name = next((name for name in NAMES if not _is_foreign(name)), None)
-    if name is not None and all(getattr(owner, name, None) is accessor for owner, accessor in _OWNERS):
-        return name  # taking it off and putting it back would show in other threads
-    is_renewal = name is not None and _is_ours(name)
-    unregister()
-    if name is not None:
-        for owner, accessor in _OWNERS:
-            register_on = getattr(pd.api.extensions, f"register_{owner.__name__.lower()}_accessor")
-            register_on(name)(accessor)
-    if name != NAMES[0] and not is_renewal:
-        use = f"df.{name}" if name else "pagednb.frame(df)"
-        warnings.warn(
-            f"Another library has registered df.{NAMES[0]}, and keeps it. Use {use} for pagednb's verbs.",
-            UserWarning,
-            stacklevel=2,
-        )
-    return name
+    return registration.register(_OWNERS)
 
 
 def unregister() -> None:
     """Take our accessors off pandas' classes; those of others stay."""
-    for name in NAMES:
-        for owner, _ in _OWNERS:
-            if name in owner.__dict__ and _made_here(owner, name):
-                delattr(owner, name)
-                owner._accessors.discard(name)
-
-
-def _run(
-    prompts: RowPrompts,
-    sampling_params: SamplingParams | None,
-    sampling: Mapping[str, Any],
-    *,
-    system: str | None,
-    progress: ProgressOption,
-) -> tuple[RowOutcome, dict[str, Any]]:
-    """Run the prompts in this cell with the usual options; return the outcome and its figures as JSON types."""
-    engine, params = _engine_and_params(sampling_params, sampling, system)
-    verb = VerbRun(
-        engine=engine,
-        prompts=prompts,
-        params=params,
-        system=system,
-        spec={"verb": "extract"},
-        place=lambda outcome: outcome,
-        report=lambda outcome: None,
-    )
-    outcome = start_run(verb, RunOptions(), progress)
-    assert isinstance(outcome, RowOutcome)
-    return outcome, _figures(outcome, engine, params, system=system)
+    registration.unregister(_OWNERS)
 
 
 def _engine_and_params(
@@ -370,16 +340,3 @@ def _figures(outcome: RowOutcome, engine: LLMEngine, params: SamplingParams, *, 
     return outcome.figures.as_attrs(
         model=engine.resolved.name, params=params, system=system, failures=listed_failures(outcome)
     )
-
-
-def _is_ours(name: str) -> bool:
-    return all(_made_here(owner, name) for owner, _ in _OWNERS)
-
-
-def _is_foreign(name: str) -> bool:
-    return any(hasattr(owner, name) and not _made_here(owner, name) for owner, _ in _OWNERS)
-
-
-def _made_here(owner: Any, name: str) -> bool:
-    """Whether the accessor class is ours; by its module's name, since a reload makes new classes."""
-    return getattr(getattr(owner, name, None), "__module__", None) == FrameAccessor.__module__

@@ -5,7 +5,6 @@ Knows no pandas and no engine: it gets the model's own defaults as a mapping.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_opt
 from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams, require_sampling_params
 
 DEFAULT_MAX_TOKENS = 256
-RUN_OPTIONS = ("truncate", "cache", "checkpoint", "background")
+RUN_OPTIONS = ("sample", "random_state", "truncate", "cache", "checkpoint", "background")
 VERB_OPTIONS = ("system", "into", "errors", "progress", "sampling_params", *RUN_OPTIONS)
 # sampling parameters that have no place in a column of text; the value is the one that changes nothing
 _ONE_TEXT_A_ROW: Mapping[str, Any] = {"n": 1, "logprobs": None, "detokenize": True}
@@ -52,7 +51,7 @@ def row_sampling_params(
 
 def _refuse_unknown(given: Mapping[str, Any], verb: str) -> None:
     """Name the nearest option of the verb; what SamplingParams knows but lacks is left for it to refuse."""
-    known = [field.name for field in dataclasses.fields(SamplingParams)]
+    known = list(SamplingParams.__dataclass_fields__)  # with its aliases
     refuse_unknown_options(given.keys() - NAMES_NOT_BUILT_YET, [*known, *VERB_OPTIONS], owner=verb)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from pagednb.dataframe.row_sample import RowSample
 from pagednb.dataframe.truncation import TruncateOption, shortened
 from pagednb.errors import PagednbError, TemplateError, nearest_name
 from pagednb.template import BoundTemplate, Field, Template
@@ -21,11 +22,15 @@ SLICE_ROWS = 1024
 
 @dataclasses.dataclass(frozen=True)
 class RowPrompts:
-    """Prompts of a frame's rows: ``columns`` follow ``template.names``, ``positions`` are the rows without NA."""
+    """Prompts of a frame's rows: ``columns`` follow ``template.names``, ``positions`` are the rows to run, without NA.
+
+    ``num_not_sampled`` rows without NA are left out of a trial run.
+    """
 
     template: BoundTemplate
     columns: Sequence[pd.Series]
-    positions: np.ndarray  # int64 [num_rows_without_na]
+    positions: np.ndarray  # int64 [num_rows_to_run]
+    num_not_sampled: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -35,7 +40,13 @@ class RowPrompts:
     @property
     def num_missing(self) -> int:
         """Rows with NA in a used column."""
-        return self.num_rows - len(self.positions)
+        return self.num_rows - len(self.positions) - self.num_not_sampled
+
+    def sampled(self, sample: RowSample) -> RowPrompts:
+        """Return the prompts of a trial run: some rows of those without NA, in their order."""
+        chosen = sample.choose(self.positions)
+        num_not_sampled = self.num_not_sampled + len(self.positions) - len(chosen)
+        return dataclasses.replace(self, positions=chosen, num_not_sampled=num_not_sampled)
 
     def __iter__(self) -> Iterator[tuple[int, str | PagednbError]]:
         """Yield position and text of each row without NA; a row whose template fails has the error instead."""

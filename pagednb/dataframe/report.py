@@ -14,11 +14,14 @@ from pagednb.sampling_params import SamplingParams
 
 @dataclasses.dataclass(kw_only=True)
 class RunFigures:
-    """Counts of one run. Every row is missing (NA), a duplicate, resumed, reused, failed before it ran, or computed.
+    """Counts of one run.
+
+    Every row is missing (NA), not sampled, a duplicate, resumed, reused, failed before it ran, or computed.
 
     Attributes:
         rows: rows of the frame.
         missing: rows with NA in a used column; never sent.
+        not_sampled: rows that a trial run leaves out.
         computed: prompts sent to the engine.
         duplicates: rows that took the result of an identical prompt.
         resumed: prompts whose answer stood in the checkpoint.
@@ -29,12 +32,13 @@ class RunFigures:
         submitted_tokens: prompt tokens sent.
         prompt_tokens, cached_tokens, output_tokens: of finished prompts; cached ones were not computed again.
         finished: computed prompts that have their result.
-        rows_done: rows that need nothing more, missing ones included.
+        rows_done: rows that need nothing more, missing ones and those not sampled included.
         seconds: since the run began.
     """
 
     rows: int
     missing: int = 0
+    not_sampled: int = 0
     computed: int = 0
     duplicates: int = 0
     resumed: int = 0
@@ -66,7 +70,7 @@ class RunFigures:
     @property
     def rows_per_s(self) -> float:
         """Rows answered a second, duplicates included, missing ones not."""
-        return (self.rows_done - self.missing) / self.seconds if self.seconds > 0 else 0.0
+        return self._num_answered / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def eta_s(self) -> float | None:
@@ -82,9 +86,13 @@ class RunFigures:
         speed = (self.prompt_tokens + self.output_tokens) / self.seconds
         return remaining / speed
 
+    @property
+    def _num_answered(self) -> int:
+        return self.rows_done - self.missing - self.not_sampled
+
     def _share_computed(self) -> float:
         """Share of the rows met so far that needed the model (the others were duplicates or failed)."""
-        met = self.rows_done - self.missing + self.computed - self.finished
+        met = self._num_answered + self.computed - self.finished
         return self.computed / met if met else 1.0
 
     def as_attrs(self, *, model: str, params: SamplingParams, **details: Any) -> dict[str, Any]:
@@ -93,6 +101,7 @@ class RunFigures:
             "model": model,
             "rows": self.rows,
             "missing": self.missing,
+            "not_sampled": self.not_sampled,
             "computed": self.computed,
             "duplicates": self.duplicates,
             "resumed": self.resumed,

@@ -48,9 +48,11 @@ class RowOutcome:
     figures: RunFigures
 
     @classmethod
-    def empty(cls, *, num_rows: int, num_missing: int = 0) -> RowOutcome:
+    def empty(cls, *, num_rows: int, num_missing: int = 0, num_not_sampled: int = 0) -> RowOutcome:
         """Return the outcome of a run that has not begun; ``run_rows`` fills it in place."""
-        return cls([None] * num_rows, {}, RunFigures(rows=num_rows, missing=num_missing, rows_done=num_missing))
+        left_out = {"missing": num_missing, "not_sampled": num_not_sampled}
+        figures = RunFigures(rows=num_rows, **left_out, rows_done=num_missing + num_not_sampled)
+        return cls([None] * num_rows, {}, figures)
 
     def copy(self) -> RowOutcome:
         """Return this moment's state of an outcome that another thread fills."""

@@ -60,11 +60,16 @@ def start_run(verb: VerbRun[Result], options: RunOptions, progress: ProgressOpti
         raise OptionError(
             "A run in the background shows nothing by itself.", hint="Leave out progress=, and look at job.progress."
         )
+    if options.sample is not None:
+        verb = dataclasses.replace(verb, prompts=verb.prompts.sampled(options.sample))
     task = json.dumps(dataclasses.asdict(verb.params), sort_keys=True, default=str)
     resolved = verb.engine.resolved
     model = {"model": resolved.name, "revision": resolved.revision, "dtype": resolved.dtype}
     spec = {**verb.spec, **model, "system": verb.system, "truncate": options.truncate, "task": json.loads(task)}
-    outcome = RowOutcome.empty(num_rows=verb.prompts.num_rows, num_missing=verb.prompts.num_missing)
+    prompts = verb.prompts
+    outcome = RowOutcome.empty(
+        num_rows=prompts.num_rows, num_missing=prompts.num_missing, num_not_sampled=prompts.num_not_sampled
+    )
     with contextlib.ExitStack() as opened:
         is_deterministic = verb.params.is_deterministic
         kept = opened.enter_context(
@@ -77,9 +82,9 @@ def start_run(verb: VerbRun[Result], options: RunOptions, progress: ProgressOpti
         with still_open:  # closes cache and checkpoint on whatever thread the run ends
             return run_rows(
                 verb.engine,
-                iter(verb.prompts),
+                iter(prompts),
                 verb.params,
-                num_rows=verb.prompts.num_rows,
+                num_rows=prompts.num_rows,
                 system=verb.system,
                 watch=watch,
                 kept=kept,

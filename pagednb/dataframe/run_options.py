@@ -13,6 +13,7 @@ from pagednb.dataframe.cache_file import CacheFile
 from pagednb.dataframe.checkpoint import Checkpoint, CheckpointFolder
 from pagednb.dataframe.kept_rows import KeptRows, model_identity
 from pagednb.dataframe.result_cache import MemoryCache, ResultCache
+from pagednb.dataframe.row_sample import RowSample
 from pagednb.dataframe.truncation import TruncateOption, check_truncate
 from pagednb.errors import OptionError
 
@@ -29,6 +30,7 @@ class RunOptions:
     """Options of a run.
 
     Attributes:
+        sample: the rows of a trial run; None for all.
         truncate: what to do with a row that is too long: "error", or cut its values at "left" (the beginning goes),
             "right" (the end goes) or in the "middle".
         cache: True: answers are kept in memory, False: not, a path: in that file. Only deterministic answers are kept.
@@ -39,6 +41,7 @@ class RunOptions:
         OptionError: a value of another kind.
     """
 
+    sample: RowSample | None = None
     truncate: TruncateOption = "error"
     cache: CacheOption = True
     checkpoint: CheckpointOption = None
