@@ -65,3 +65,13 @@ def test_every_value_fits_the_schema(temperature: float) -> None:
         jsonschema.validate(values, schema)
         found = {name: None if pd.isna(columns[name][row]) else columns[name][row] for name in SCHEMA}
         assert found == values
+
+
+@pytest.mark.parametrize("name", ["schema", "response_format"])
+def test_generate_takes_constraints(name: str) -> None:
+    texts = pd.Series(["late", "broken", "wonderful"])
+    options: dict[str, Any] = {"temperature": 1.0, "seed": 2, "max_tokens": 60, "progress": False}
+    answers = pagednb.frame(texts).generate(**{name: {"stars": Annotated[int, range(1, 6)]}}, **options)
+    assert all(json.loads(answer)["stars"] in range(1, 6) for answer in answers)
+    labels = pagednb.frame(texts).generate(choices=["good", "bad, very", "so so"], **options)
+    assert set(labels) <= {"good", "bad, very", "so so"}
