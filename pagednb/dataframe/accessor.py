@@ -27,6 +27,7 @@ from pagednb.dataframe.results import (
     report_failures,
     series_with_results,
 )
+from pagednb.dataframe.retry import retry_rows
 from pagednb.dataframe.row_job import RowOutcome
 from pagednb.dataframe.row_sample import RowSample
 from pagednb.dataframe.run import VerbRun, start_run
@@ -117,7 +118,7 @@ class FrameAccessor:
         rows = RowSample.of(sample, random_state)
         options = RunOptions(sample=rows, truncate=truncate, cache=cache, checkpoint=checkpoint, background=background)
         engine, params = _engine_and_params(sampling_params, sampling, system)
-        details = {"template": str(template), "into": into}
+        details = {"verb": "generate", "template": str(template), "into": into, "truncate": truncate}
 
         def place(outcome: RowOutcome) -> pd.DataFrame:
             figures = _figures(outcome, engine, params, system=system) | details
@@ -188,6 +189,29 @@ class FrameAccessor:
 
     aextract = awaitable(extract)
 
+    def retry(
+        self,
+        into: str,
+        *,
+        truncate: TruncateOption | None = None,
+        errors: ErrorPolicy = "coerce",
+        progress: ProgressOption = None,
+    ) -> pd.DataFrame:
+        """Return a copy in which the rows with a reason in ``<into>_error`` were run again, as they were run first.
+
+        Args:
+            into: What the run called its column.
+            truncate: Cut rows that are too long, where the first run failed them.
+            errors, progress: As in ``generate``.
+
+        Raises:
+            OptionError: the frame does not know the run, or another model made it.
+            NotSupportedYetError: a verb, or an extract of objects, whose run the frame cannot repeat.
+        """
+        changed = {"errors": errors, "progress": progress} | ({} if truncate is None else {"truncate": truncate})
+        model = runtime.get_engine().resolved.name
+        return retry_rows(self._frame, into, model, lambda rows, verb: getattr(FrameAccessor(rows), verb), **changed)
+
     def __repr__(self) -> str:
         return f"pagednb verbs for {len(self._frame)} rows: generate, extract (column or template, ...)"
 
@@ -238,7 +262,7 @@ class SeriesAccessor:
         engine, params = _engine_and_params(sampling_params, sampling, system)
 
         def place(outcome: RowOutcome) -> pd.Series:
-            figures = _figures(outcome, engine, params, system=system) | {"template": template}
+            figures = _figures(outcome, engine, params, system=system) | {"verb": "generate", "template": template}
             return series_with_results(self._series, outcome, figures)
 
         verb = VerbRun(

@@ -72,7 +72,8 @@ class Extraction:
     def as_run(self, engine: LLMEngine, prompts: RowPrompts, params: SamplingParams) -> VerbRun[Any]:
         """Return the run; ``prompts`` are those of the template alone."""
         schema = self.target.schema
-        details = {"template": self.template, "into": self.target.into, "schema": schema.text}
+        details = {"verb": "extract", "template": self.template, "into": self.target.into}
+        details["schema"] = schema.text if self.target.expand else None  # a class that makes objects is no JSON
 
         def read(outcome: RowOutcome) -> tuple[list[Any], RowOutcome]:
             return read_answers(outcome, schema, params, makes_instances=not self.target.expand)

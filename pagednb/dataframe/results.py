@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from pagednb.dataframe.row_job import RowOutcome
+from pagednb.dataframe.run_record import RunRecord
 from pagednb.errors import OptionError, RowErrors, RowErrorsWarning
 
 ErrorPolicy = Literal["coerce", "raise"]
@@ -43,13 +44,15 @@ def frame_with_columns(
     """Return a copy of ``frame`` with arrays, or series of its index, as columns; ``<into>_error`` if a row failed."""
     result = frame.copy()
     for name, column in columns.items():
-        result[_label(frame, name)] = column
-    error_label = _label(frame, f"{into}_error")
+        result[as_label(frame, name)] = column
+    error_label = as_label(frame, f"{into}_error")
     if outcome.errors:
         result[error_label] = _text_array([outcome.errors.get(row) for row in range(len(frame))])
     elif error_label in result.columns:
         del result[error_label]
     result.attrs["pagednb"] = dict(figures)
+    if (record := RunRecord.of(figures, list(columns))) is not None:
+        result.attrs = record.added_to(result.attrs, into)
     return result
 
 
@@ -78,7 +81,7 @@ def report_failures(data: pd.DataFrame | pd.Series, outcome: RowOutcome, into: s
         return
     failed = data.to_frame(name="value" if data.name is None else data.name) if isinstance(data, pd.Series) else data
     failed = failed.iloc[rows].copy()
-    failed[_label(failed, f"{into}_error")] = _text_array([outcome.errors[row] for row in rows])
+    failed[as_label(failed, f"{into}_error")] = _text_array([outcome.errors[row] for row in rows])
     raise RowErrors(summary, frame=failed, hint="The exception's frame holds the failed rows with their reasons.")
 
 
@@ -91,7 +94,7 @@ def _callers_level() -> int:
     return level
 
 
-def _label(frame: pd.DataFrame, name: str) -> Hashable:
+def as_label(frame: pd.DataFrame, name: str) -> Hashable:
     """The label of a new column: filled up to a full tuple where labels have levels."""
     return (name, *[""] * (frame.columns.nlevels - 1)) if frame.columns.nlevels > 1 else name
 

@@ -1,0 +1,96 @@
+"""``retry``: failed rows alone run again, with the same question, and nothing else changes."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import pandas as pd
+import pytest
+from support.fake_engine import FakeEngine, reverse
+
+from pagednb.dataframe.accessor import frame
+from pagednb.errors import OptionError, RowErrorsWarning
+
+TEXTS = ["late", "x" * 400, "login", None, "y" * 300]
+
+
+def failed(engine: FakeEngine, **options: object) -> pd.DataFrame:
+    """A frame whose second and fifth row were too long."""
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 200
+    data = pd.DataFrame({"text": TEXTS, "other": range(5)}, index=[3, 3, 1, 1, 2])
+    with pytest.warns(RowErrorsWarning):
+        result = frame(data).generate("{text}!", into="out", **{"max_tokens": 500, **options})
+    assert result["out_error"].notna().tolist() == [False, True, False, False, True]
+    engine.calls.clear()
+    return result
+
+
+def test_only_failed_rows_run_with_the_same_options(engine: FakeEngine) -> None:
+    before = failed(engine, stop=["#"], seed=4, temperature=0.5, logit_bias={5: 1.0})
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 2000
+    copy = before.copy(deep=True)
+    after = frame(before).retry("out")
+    pd.testing.assert_frame_equal(before, copy)
+    [call] = engine.calls
+    assert len(call.submitted) == 2
+    params = call.submitted[0][1]
+    assert (params.stop, params.seed, params.temperature, params.max_tokens) == (("#",), 4, 0.5, 500)
+    assert params.logit_bias == {5: 1.0}
+    assert [None if pd.isna(x) else x for x in after["out"]] == [t and reverse(f"{t}!") for t in TEXTS]
+    assert list(after.columns) == ["text", "other", "out"]
+    assert after.index.tolist() == before.index.tolist()
+    assert after["out"].dtype == before["out"].dtype
+
+
+def test_rows_that_fail_again_keep_a_reason_and_their_place(engine: FakeEngine) -> None:
+    before = failed(engine)
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 350
+    with pytest.warns(RowErrorsWarning, match="1 of 2 rows failed"):
+        after = frame(before).retry("out")
+    assert after["out_error"].notna().tolist() == [False, True, False, False, False]
+    assert [failure["row"] for failure in after.attrs["pagednb"]["failures"]] == [1]
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 2000
+    assert "out_error" not in frame(after).retry("out").columns
+
+
+def test_rows_that_were_too_long_can_be_cut(engine: FakeEngine) -> None:
+    after = frame(failed(engine, max_tokens=90)).retry("out", truncate="right")
+    assert after["out"].notna().tolist() == [True, True, True, False, True]
+    assert "out_error" not in after.columns
+
+
+def test_a_frame_knows_all_its_runs_also_after_filtering(engine: FakeEngine) -> None:
+    before = frame(failed(engine)).generate("other", into="second")
+    assert json.loads(json.dumps(before.attrs["pagednb_runs"])) == before.attrs["pagednb_runs"]
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 2000
+    after = frame(before.iloc[[4, 0]]).retry("out")
+    assert after["out"].tolist() == [reverse(f"{TEXTS[4]}!"), reverse(f"{TEXTS[0]}!")]
+    assert after["second"].tolist() == ["4", "0"]
+
+
+def test_nothing_failed_nothing_runs(engine: FakeEngine) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        done = frame(pd.DataFrame({"text": ["a"]})).generate("text")
+        pd.testing.assert_frame_equal(frame(done).retry("generated"), done)
+    assert len(engine.calls) == 1
+
+
+def test_columns_with_levels_and_labels_that_are_no_text(engine: FakeEngine) -> None:
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 200
+    for columns, template in ((pd.MultiIndex.from_tuples([("a", "b")]), ("a", "b")), ([7], 7)):
+        data = pd.DataFrame([["short"], ["x" * 400]], columns=columns)
+        with pytest.warns(RowErrorsWarning):
+            before = frame(data).generate(template, max_tokens=90)
+        after = frame(before).retry("generated", truncate="left")
+        assert after.iloc[:, 1].notna().all() and after.shape == (2, 2)
+
+
+def test_what_cannot_be_repeated_says_why(engine: FakeEngine) -> None:
+    before = failed(engine)
+    with pytest.raises(OptionError, match=r"which run made 'team'.*Known: 'out'"):
+        frame(before).retry("team")
+    engine.resolved.name = "other/model"
+    with pytest.raises(OptionError, match="'other/model' is loaded"):
+        frame(before).retry("out")
