@@ -16,7 +16,8 @@ from pagednb.dataframe import registration
 from pagednb.dataframe.extract_run import Extraction, required_schema, schema_params
 from pagednb.dataframe.extracted import ExtractedColumns
 from pagednb.dataframe.job import awaitable
-from pagednb.dataframe.options import row_sampling_params
+from pagednb.dataframe.options import DEFAULT_MAX_TOKENS, row_sampling_params
+from pagednb.dataframe.preview import Preview, preview_rows
 from pagednb.dataframe.progress import ProgressOption
 from pagednb.dataframe.prompts import frame_prompts, series_prompts
 from pagednb.dataframe.results import (
@@ -212,8 +213,27 @@ class FrameAccessor:
         model = runtime.get_engine().resolved.name
         return retry_rows(self._frame, into, model, lambda rows, verb: getattr(FrameAccessor(rows), verb), **changed)
 
+    def preview(
+        self,
+        template: Hashable,
+        *,
+        n: int = 3,
+        system: str | None = None,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        truncate: TruncateOption = "error",
+    ) -> Preview:
+        """Return what ``generate`` would send, with token counts and the expected time. The model does nothing.
+
+        ``n`` prompts are shown as the model would see them; ``.frame`` holds them.
+
+        Raises:
+            TemplateError, OptionError, EngineNotLoadedError: as in ``generate``.
+        """
+        prompts = frame_prompts(self._frame, template)
+        return preview_rows(runtime.get_engine(), prompts, n=n, system=system, max_tokens=max_tokens, truncate=truncate)
+
     def __repr__(self) -> str:
-        return f"pagednb verbs for {len(self._frame)} rows: generate, extract (column or template, ...)"
+        return f"pagednb verbs for {len(self._frame)} rows: generate, extract, preview, retry, review"
 
 
 class SeriesAccessor:
@@ -317,8 +337,21 @@ class SeriesAccessor:
 
     aextract = awaitable(extract)
 
+    def preview(
+        self,
+        template: str | None = None,
+        *,
+        n: int = 3,
+        system: str | None = None,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        truncate: TruncateOption = "error",
+    ) -> Preview:
+        """Return what ``generate`` would send; everything is as in ``df.llm.preview``."""
+        prompts = series_prompts(self._series, template)
+        return preview_rows(runtime.get_engine(), prompts, n=n, system=system, max_tokens=max_tokens, truncate=truncate)
+
     def __repr__(self) -> str:
-        return f"pagednb verbs for {len(self._series)} values: generate, extract (template, ...)"
+        return f"pagednb verbs for {len(self._series)} values: generate, extract, preview"
 
 
 _OWNERS = ((pd.DataFrame, FrameAccessor), (pd.Series, SeriesAccessor))

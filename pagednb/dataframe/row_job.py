@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pagednb.dataframe.kept_rows import KeptRows
+from pagednb.dataframe.model_prompt import as_model_sees_it, encode_prompts, require_chat_template_for
 from pagednb.dataframe.report import RunFigures
 from pagednb.engine.interrupts import keeping_interrupts
-from pagednb.errors import ContextLengthError, OptionError, PagednbError, PromptError
+from pagednb.errors import ContextLengthError, PagednbError, PromptError
 from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams
 
@@ -94,8 +95,7 @@ def run_rows(
         OptionError: a system message for a model without chat template.
         KeyboardInterrupt: as it came, with a note on how many rows were done; only this job's prompts are aborted.
     """
-    if system is not None and not engine.has_chat_template:
-        raise OptionError("This model has no chat template, so it takes no system message.", hint="Leave out system=.")
+    require_chat_template_for(system, engine)
     outcome = outcome or RowOutcome.empty(num_rows=num_rows, num_missing=num_missing)
     kept = kept or KeptRows()
     job = _RowJob(engine, params, outcome, system=system, watch=watch, kept=kept, truncation=truncation)
@@ -223,8 +223,7 @@ class _RowJob:
                 self._figures.submitted_tokens += len(token_ids)
 
     def _encode(self, texts: list[str]) -> list[np.ndarray]:
-        # a chat template writes its special tokens itself
-        return self._engine.encode(texts, add_special_tokens=not self._engine.has_chat_template)
+        return encode_prompts(self._engine, texts)
 
     def _fitting(self, position: int, token_ids: np.ndarray) -> np.ndarray:
         """The prompt's tokens, of a shorter prompt if they are too many; as they are where nothing helps."""
@@ -242,12 +241,7 @@ class _RowJob:
         return self._encode([self._as_model_sees_it(text)])[0]
 
     def _as_model_sees_it(self, text: str) -> str:
-        if not self._engine.has_chat_template:
-            return text
-        messages = [{"role": "user", "content": text}]
-        if self._system is not None:
-            messages.insert(0, {"role": "system", "content": self._system})
-        return self._engine.render_chat(messages)
+        return as_model_sees_it(self._engine, text, self._system)
 
     def _collect(self, call: Call[int], timeout_s: float) -> None:
         with keeping_interrupts():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pagednb.dataframe.job import Job, Work
 from pagednb.dataframe.last_run import LastRun, remember
+from pagednb.dataframe.measured_speed import note_speed
 from pagednb.dataframe.progress import ProgressOption, Watch, watch_with
 from pagednb.dataframe.prompts import RowPrompts
 from pagednb.dataframe.row_job import RowOutcome, Truncation, run_rows
@@ -96,6 +97,7 @@ def start_run(verb: VerbRun[Result], options: RunOptions, progress: ProgressOpti
         return verb.place(outcome.copy())
 
     def finish(outcome: RowOutcome) -> Result:
+        note_speed(verb.engine, outcome.figures)
         result = verb.place(outcome)
         verb.report(outcome)
         return result

@@ -1,0 +1,83 @@
+"""``preview``: prompts as they would be sent, and nothing sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from support.fake_engine import FakeEngine
+
+from pagednb import runtime
+from pagednb.dataframe.accessor import frame
+from pagednb.errors import OptionError, TemplateError
+
+DATA = pd.DataFrame({"text": ["late <b>", "no login", None, "late <b>", "x" * 3000, " "], "n": range(6)})
+
+
+def test_counts_and_prompts(engine: FakeEngine) -> None:
+    engine.has_chat_template = True
+    look = frame(DATA).preview("Route: {text}", n=2, system="Be brief.")
+    seen = "<system>Be brief.<user>Route: late <b><assistant>"
+    assert look.prompts[0].prompt == seen and look.prompts[0].tokens == len(seen)
+    assert look.frame.columns.tolist() == ["row", "prompt", "tokens", "note"] and len(look.frame) == 2
+    assert (look.num_rows, look.num_missing, look.num_distinct, look.num_too_long) == (6, 1, 4, 1)
+    assert look.max_tokens == len(seen) - len("late <b>") + 3000
+    assert engine.calls == []
+
+
+def test_it_shows_exactly_what_a_run_sends(engine: FakeEngine) -> None:
+    engine.has_chat_template = True
+    sent: list[str] = []
+    engine.answer = lambda prompt: sent.append(prompt) or "ok"  # type: ignore[func-returns-value]
+    options: dict[str, Any] = {"truncate": "middle", "system": "S", "max_tokens": 100}
+    look = frame(DATA).preview("{n}: {text}", n=10, **options)
+    frame(DATA).generate("{n}: {text}", **options)
+    assert sorted(sent) == sorted(look.frame["prompt"])
+    assert [len(prompt.encode()) for prompt in look.frame["prompt"]] == look.frame["tokens"].tolist()
+    assert look.frame["note"].str.startswith("cut").tolist() == [False, False, False, True, False]
+    assert look.max_tokens <= 1900 and look.num_too_long == 1
+
+
+def test_rows_that_would_fail_say_so(engine: FakeEngine) -> None:
+    look = frame(DATA).preview("text", n=6)
+    notes = dict(zip(look.frame["row"], look.frame["note"], strict=True))
+    assert notes[4] == "fails: at most 1,999 tokens fit" and notes[5] == "fails: the prompt is empty"
+    assert look.num_failing == 1 and "1 prompts fail" in repr(look)
+
+
+def test_time_is_known_after_a_run_with_this_model(engine: FakeEngine) -> None:
+    first = frame(DATA).preview("text")
+    assert first.estimated_s is None and "not known yet" in repr(first)
+    frame(DATA["n"]).generate()
+    speed = runtime.kept("measured_speed", lambda: None)
+    look = frame(DATA).preview("{n}", max_tokens=1)
+    assert look.estimated_s == pytest.approx(6 * 2 / speed.tokens_per_s)  # a digit in, a digit out
+    assert "about" in repr(look)
+    engine.resolved.identity = "another"
+    assert frame(DATA).preview("text").estimated_s is None
+
+
+def test_a_large_frame_is_counted_in_part(engine: FakeEngine) -> None:
+    look = frame(pd.Series(range(10_000))).preview("{:05d}", n=0)
+    assert look.num_distinct == 10_000 and look.num_counted == 3334 and look.mean_tokens == 5
+    assert "of 3,334 that were counted" in repr(look)
+
+
+def test_html_is_escaped_and_follows_the_theme(engine: FakeEngine) -> None:
+    html = frame(DATA).preview("text")._repr_html_()
+    assert "late &lt;b&gt;" in html and "<b>" not in html and "color" not in html
+
+
+def test_empty_and_odd_rows(engine: FakeEngine) -> None:
+    assert frame(DATA.iloc[:0]).preview("text").mean_tokens == 0
+    look = frame(pd.Series(["a\ud800", "b"], dtype=object)).preview()
+    assert len(look.prompts) == 2
+
+
+def test_mistakes_end_as_sentences(engine: FakeEngine) -> None:
+    with pytest.raises(TemplateError):
+        frame(DATA).preview("{txt}")
+    for options in ({"n": -1}, {"n": "3"}, {"truncate": "up"}, {"system": "no template here"}):
+        with pytest.raises(OptionError):
+            frame(DATA).preview("text", **options)
