@@ -110,8 +110,9 @@ class EngineCore:
         if not self._in_flight or (has_launched and len(self._in_flight) <= self._launch_ahead):
             return ended
         oldest = self._in_flight.popleft()
+        had_ended = oldest.pending.is_ready
         output = oldest.pending.result()
-        self._record(oldest, time.perf_counter())
+        self._record(oldest, time.perf_counter(), was_awaited=not had_ended)
         return ended + self.scheduler.update(oldest.plan, output)
 
     def reset(self) -> None:
@@ -145,7 +146,7 @@ class EngineCore:
             return StepLimits()
         return self._pacer.limits(has_interactive=self.scheduler.has_interactive)
 
-    def _record(self, step: _Launched, end_s: float) -> None:
+    def _record(self, step: _Launched, end_s: float, *, was_awaited: bool) -> None:
         """Tell the pacer how long a step took on the device: not before its launch, nor before the end of the last."""
         plan, begin_s = step.plan, max(step.launched_s, self._last_end_s)
         self._last_end_s = end_s
@@ -158,5 +159,6 @@ class EngineCore:
                 num_decode_steps=plan.num_decode_steps,
                 device_s=end_s - begin_s,
                 was_late=step.was_late,
+                was_awaited=was_awaited,
             )
         )

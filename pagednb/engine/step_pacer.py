@@ -17,6 +17,8 @@ from pagednb.scheduler.output import StepLimits
 MAX_DECODE_STEPS = 8
 TARGET_STEP_S = 0.025
 """Between two tokens of a watched stream; 40 tokens a second are faster than anyone reads."""
+TARGET_BURST_S = 0.04
+"""Between two bursts of a watched stream's tokens, where single ones would leave the device idle."""
 
 # late launches in a row that double the decode steps; decode steps launched in time that halve them
 _LATE_TO_DOUBLE = 2
@@ -36,9 +38,10 @@ class StepTiming:
         num_tokens: computed in it.
         has_prefills: whether any of them belonged to a prompt.
         num_decode_steps: decode steps run in one go.
-        device_s: from its launch, or the end of the step before it, to its own end; an upper bound of the device's
-            time.
+        device_s: from its launch, or the end of the step before it, to when its end was seen.
         was_late: whether the step before it had ended when it was launched, so that the device stood idle.
+        was_awaited: whether the host waited for its end. If not, the step had ended some time before, and
+            ``device_s`` is an upper bound that tells about the host.
     """
 
     num_tokens: int
@@ -46,19 +49,27 @@ class StepTiming:
     num_decode_steps: int
     device_s: float
     was_late: bool
+    was_awaited: bool = True
 
 
 class StepPacer:
     """Chooses the limits of the next step."""
 
-    def __init__(self, *, max_decode_steps: int = MAX_DECODE_STEPS, target_step_s: float = TARGET_STEP_S) -> None:
+    def __init__(
+        self,
+        *,
+        max_decode_steps: int = MAX_DECODE_STEPS,
+        target_step_s: float = TARGET_STEP_S,
+        target_burst_s: float = TARGET_BURST_S,
+    ) -> None:
         self._max_decode_steps = max_decode_steps
         self._target_step_s = target_step_s
+        self._target_burst_s = target_burst_s
         self._num_decode_steps = 1
         self._num_late = 0
         self._num_punctual = 0
         self._tokens_per_s: float | None = None  # of steps large enough to tell
-        self._decode_step_s = 0.0  # one decode step, as measured last
+        self._decode_step_s = 0.0  # one decode step on the device, as seen last
 
     def limits(self, *, has_interactive: bool) -> StepLimits:
         """Return what the next step may do; ``has_interactive``: somebody watches a stream."""
@@ -75,7 +86,8 @@ class StepPacer:
             self._measure(timing.num_tokens, timing.num_tokens / timing.device_s)
         if timing.has_prefills:
             return  # its launch is longer than that of a decode step, and tells nothing about the next one
-        self._decode_step_s = timing.device_s / timing.num_decode_steps
+        if timing.was_awaited:
+            self._decode_step_s = timing.device_s / timing.num_decode_steps
         if timing.was_late:
             self._num_punctual = 0
             self._num_late += 1
@@ -88,9 +100,9 @@ class StepPacer:
                 self._set_decode_steps(self._num_decode_steps // 2)
 
     def _num_watchable_steps(self) -> int:
-        """Return the decode steps of which all tokens still come within the target, at least 1."""
+        """Return the decode steps that still end within a burst, at least 1."""
         number = self._num_decode_steps
-        while number > 1 and number * self._decode_step_s > self._target_step_s:
+        while number > 1 and number * self._decode_step_s > self._target_burst_s:
             number //= 2
         return number
 

@@ -147,6 +147,7 @@ def test_the_pacer_hears_how_long_steps_took_and_which_came_late(monkeypatch: py
         assert first.has_prefills is False and first.num_tokens == 1
         assert {timing.was_late for timing in others} == {is_late}
         # of a late step only an upper bound is known: its end is seen after the next one's launch
+        assert {timing.was_awaited for timing in others} == {not is_late}
         assert all(timing.device_s == pytest.approx(max(host_s, 2.0)) for timing in others)
 
 

@@ -7,9 +7,14 @@ import pytest
 from pagednb.engine.step_pacer import MAX_DECODE_STEPS, StepPacer, StepTiming
 
 
-def decode(*, late: bool, steps: int = 1, seconds: float = 0.004, rows: int = 4) -> StepTiming:
+def decode(*, late: bool, steps: int = 1, seconds: float = 0.004, rows: int = 4, awaited: bool = True) -> StepTiming:
     return StepTiming(
-        num_tokens=rows * steps, has_prefills=False, num_decode_steps=steps, device_s=seconds * steps, was_late=late
+        num_tokens=rows * steps,
+        has_prefills=False,
+        num_decode_steps=steps,
+        device_s=seconds * steps,
+        was_late=late,
+        was_awaited=awaited,
     )
 
 
@@ -81,9 +86,22 @@ def test_a_watched_stream_never_waits_for_many_slow_steps() -> None:
     pacer = StepPacer(target_step_s=0.025)
     run(pacer, host_s=0.5, device_s=0.001, num_steps=20)
     assert pacer.limits(has_interactive=True).max_decode_steps == 8
-    pacer.record(decode(late=False, steps=8, seconds=0.015))
+    pacer.record(decode(late=False, steps=8, seconds=0.008))
+    assert pacer.limits(has_interactive=True).max_decode_steps == 4
+    pacer.record(decode(late=False, steps=8, seconds=0.03))
     assert pacer.limits(has_interactive=True).max_decode_steps == 1
     assert pacer.limits(has_interactive=False).max_decode_steps == 8
+
+
+def test_a_slow_host_is_not_taken_for_a_slow_device() -> None:
+    """Another thread holds the interpreter lock: a launch takes 37 ms, a step 4. A stream needs eight at once."""
+    pacer = StepPacer()
+    pacer.record(decode(late=False))
+    for _ in range(20):
+        steps = pacer.limits(has_interactive=True).max_decode_steps
+        seconds = max(0.037, steps * 0.004)
+        pacer.record(decode(late=True, steps=steps, seconds=seconds / steps, awaited=False))
+    assert pacer.limits(has_interactive=True).max_decode_steps == 8
 
 
 def test_one_slow_step_does_not_cut_prompts_for_good() -> None:

@@ -19,8 +19,9 @@ pytestmark = pytest.mark.gpu
 NUM_SHARED = 33
 NEW_TOKENS = 24
 GREEDY = SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS, ignore_eos=True)
-# in bf16 two products of the same numbers differ by some 2^-8 of their size; the logits here are below 8
-BF16_CLOSE = 0.1
+# bf16 logits between 4 and 8 lie 2^-5 apart, and rounding in 32 layers moves them by a few of these steps: the plain
+# mode differs from itself by 6, decoding against prefill. A token taken at random would be some 4.0 below the best.
+BF16_CLOSE = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
