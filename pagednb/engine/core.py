@@ -129,9 +129,10 @@ class EngineCore:
             return False
         if self._token_masks is not None and (constrained := self.scheduler.constrained_samples(plan)):
             plan, self._failed = self._token_masks.with_masks(plan, constrained)
+        begin_s = time.perf_counter()  # of the launch: an eager step runs while it is being launched
         pending = self.executor.execute(plan)
         was_late = bool(self._in_flight) and self._in_flight[-1].pending.is_ready
-        self._in_flight.append(_Launched(plan, pending, time.perf_counter(), was_late))
+        self._in_flight.append(_Launched(plan, pending, begin_s, was_late))
         self.num_prefill_tokens += plan.num_tokens - len(plan.decode_rows)
         self.num_sampled_tokens += plan.num_sampled_tokens
         return True

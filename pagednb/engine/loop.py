@@ -21,6 +21,7 @@ from pagednb.engine.faults import dead_error, drop_frames, forked_error, is_devi
 from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
 from pagednb.engine.metrics import EngineCounters
 from pagednb.engine.submission import Submission, end_at_stop_string
+from pagednb.engine.switch_interval import SHORT_TURNS
 from pagednb.errors import PagednbError
 from pagednb.request import RequestUpdate
 
@@ -147,22 +148,24 @@ class EngineLoop:
             core.executor.shutdown()
 
     def _serve(self, core: EngineCore) -> None:
-        """Run commands and steps until told to stop. Raises only what cannot be recovered from."""
+        """Sleep, wake up by a command, work until nothing is left. Raises only what cannot be recovered from."""
         while not self._is_stopping:
-            try:
-                self._run_commands(core)
-                if core.has_work:
-                    self._deliver(core, core.step())
-                    self._counters.record(core)
-            except Exception as error:  # noqa: BLE001  (thread boundary: every waiting caller gets it)
-                self._recover(core, error)
+            command = self._commands.get()
+            with SHORT_TURNS:
+                try:
+                    command(core)
+                    while core.has_work and not self._is_stopping:
+                        self._step(core)
+                except Exception as error:  # noqa: BLE001  (thread boundary: every waiting caller gets it)
+                    self._recover(core, error)
 
-    def _run_commands(self, core: EngineCore) -> None:
-        """Run the commands that are there; without other work, sleep until one comes."""
-        if not core.has_work:
-            self._commands.get()(core)
+    def _step(self, core: EngineCore) -> None:
+        """Run the commands that are there, then one step."""
         for _ in range(self._commands.qsize()):  # not until empty: a caller may submit faster than this loop takes
             self._commands.get_nowait()(core)
+        if core.has_work:
+            self._deliver(core, core.step())
+            self._counters.record(core)
 
     def _recover(self, core: EngineCore, error: Exception) -> None:
         drop_frames(error)

@@ -28,6 +28,8 @@ _PUNCTUAL_TO_HALVE = 200
 _MIN_TOKENS_MEASURED = 256
 _WEIGHT_OF_NEWEST = 0.3
 _MIN_BUDGET = 128
+# while nothing was measured; every device that runs a model computes so many tokens in little time
+_FIRST_BUDGET = 512
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ class StepPacer:
         """Return what the next step may do; ``has_interactive``: somebody watches a stream."""
         if not has_interactive:
             return StepLimits(max_decode_steps=self._num_decode_steps)
-        budget = None
+        budget = _FIRST_BUDGET
         if self._tokens_per_s is not None:
             budget = max(_MIN_BUDGET, int(self._target_step_s * self._tokens_per_s))
         return StepLimits(max_decode_steps=self._num_watchable_steps(), max_num_tokens=budget)

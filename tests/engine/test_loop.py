@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -19,6 +20,7 @@ from support.engine_rig import RigBuilder, RigExecutor, assert_idle, expected_to
 
 from pagednb.config import EngineConfig
 from pagednb.engine.llm_engine import LLMEngine
+from pagednb.engine.switch_interval import SHORT_INTERVAL_S
 from pagednb.errors import EngineDeadError, EngineStepError, GPUMemoryError
 from pagednb.sampling_params import SamplingParams
 
@@ -329,3 +331,14 @@ def test_an_error_in_an_admin_call_reaches_its_caller_only(rig: tuple[LLMEngine,
     with pytest.raises(ZeroDivisionError):
         engine._loop.call(lambda core, counters: 1 // 0)
     answer(engine)
+
+
+def test_the_switch_interval_is_short_in_steps_and_put_back_when_idle(rig: tuple[LLMEngine, RigExecutor]) -> None:
+    engine, executor = rig
+    usual_s, seen_s = sys.getswitchinterval(), []
+    execute = executor.execute
+    executor.execute = lambda plan: (seen_s.append(sys.getswitchinterval()), execute(plan))[1]  # type: ignore[method-assign]
+    answer(engine)
+    engine.shutdown()  # the answer comes a little before the engine finds nothing left to do
+    assert sys.getswitchinterval() == usual_s
+    assert len(seen_s) >= 20 and max(seen_s) == pytest.approx(SHORT_INTERVAL_S)

@@ -59,7 +59,7 @@ def test_prompts_do_not_count_as_late() -> None:
 @pytest.mark.parametrize("tokens_per_s", [3_000.0, 43_000.0, 600_000.0])
 def test_a_watched_stream_bounds_the_step(tokens_per_s: float) -> None:
     pacer = StepPacer(target_step_s=0.025)
-    assert pacer.limits(has_interactive=True).max_num_tokens is None
+    assert pacer.limits(has_interactive=True).max_num_tokens == 512
     num_tokens = 8192
     for _ in range(30):
         seconds = num_tokens / tokens_per_s
