@@ -79,7 +79,9 @@ class ModelEngineBuilder:
                 runner,
                 launch_ahead=launch_ahead,
                 pacer=StepPacer(),
-                token_masks=TokenMaskBuilder(resolved.spec.vocab_size),
+                token_masks=TokenMaskBuilder(
+                    resolved.spec.vocab_size, launch_ahead=launch_ahead, allocate=runner.host_words
+                ),
             ),
             geometry=runner.geometry,
             max_num_seqs=runner.scheduler_config.max_num_seqs,

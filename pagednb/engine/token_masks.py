@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from pagednb.request import Request
 from pagednb.scheduler.constrained_rows import ConstrainedSample
 from pagednb.scheduler.output import SchedulerOutput, TokenMasks
+from pagednb.structured_output.mask_filler import MaskFiller
 from pagednb.structured_output.matcher import ConstraintFailure, TokenMatcher, num_words
+
+Allocate = Callable[[int, int], np.ndarray]
+"""Returns int32 host memory of so many rows and columns."""
+
+
+Fill = Callable[[Sequence[TokenMatcher], np.ndarray], list[int]]
+"""Writes the masks of matchers, a row each; see ``MaskFiller.fill``."""
 
 
 class TokenMaskBuilder:
@@ -20,8 +28,22 @@ class TokenMaskBuilder:
     Only known tokens are taken in, so a request that was preempted goes on where it was.
     """
 
-    def __init__(self, vocab_size: int) -> None:
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        launch_ahead: int = 1,
+        allocate: Allocate | None = None,
+        fill: Fill | None = None,
+    ) -> None:
+        """``launch_ahead``: plans that may be on their way when the next is made; their masks stay untouched.
+
+        ``allocate``: gives the host memory that masks are sent from; NumPy's by default.
+        """
         self._num_words = num_words(vocab_size)
+        self._fill = fill or MaskFiller().fill
+        self._allocate = allocate or _plain_memory
+        self._buffers = [np.empty((0, 0), dtype=np.int32)] * (launch_ahead + 1)
         self._matchers: weakref.WeakKeyDictionary[Request, TokenMatcher] = weakref.WeakKeyDictionary()
 
     def with_masks(
@@ -31,22 +53,41 @@ class TokenMaskBuilder:
 
         A failed request samples freely in this plan: it must be aborted before the plan's tokens are taken in.
         """
-        words = np.empty((len(samples), self._num_words), dtype=np.int32)
-        failed = []
-        for sample, row in zip(samples, words, strict=True):
-            try:
-                self._matcher(sample).fill(row)
-            except ConstraintFailure:
-                row[:] = -1
-                failed.append(sample.request.request_id)
+        matchers = [self._matcher(sample) for sample in samples]
+        failed = [i for i, matcher in enumerate(matchers) if not _takes(matcher, samples[i].output_token_ids)]
+        words = self._buffer(len(samples), matchers[0].num_words)
+        failed += self._fill(matchers, words)
+        words = words[:, : self._num_words]
+        words[failed] = -1
         positions = np.array([sample.position for sample in samples], dtype=np.int32)
-        return dataclasses.replace(plan, token_masks=TokenMasks(sample_positions=positions, words=words)), failed
+        masks = TokenMasks(sample_positions=positions, words=words)
+        failed_ids = sorted({samples[index].request.request_id for index in failed})
+        return dataclasses.replace(plan, token_masks=masks), failed_ids
 
     def _matcher(self, sample: ConstrainedSample) -> TokenMatcher:
-        """Return the request's matcher after all of its known output."""
         matcher = self._matchers.get(sample.request)
         if matcher is None:
             assert sample.request.grammar is not None
             matcher = self._matchers[sample.request] = sample.request.grammar.matcher()
-        matcher.take(sample.output_token_ids[matcher.num_tokens :])
         return matcher
+
+    def _buffer(self, num_rows: int, num_columns: int) -> np.ndarray:
+        """Return the memory that has rested longest, grown where it is too small."""
+        buffer = self._buffers.pop(0)
+        if len(buffer) < num_rows or buffer.shape[1] != num_columns:
+            buffer = self._allocate(1 << (num_rows - 1).bit_length(), num_columns)
+        self._buffers.append(buffer)
+        return buffer[:num_rows]
+
+
+def _takes(matcher: TokenMatcher, output_token_ids: np.ndarray) -> bool:
+    """Take in what is new of a row's output; return whether it matches."""
+    try:
+        matcher.take(output_token_ids[matcher.num_tokens :])
+    except ConstraintFailure:
+        return False
+    return True
+
+
+def _plain_memory(num_rows: int, num_columns: int) -> np.ndarray:
+    return np.empty((num_rows, num_columns), dtype=np.int32)

@@ -66,6 +66,12 @@ class ModelRunner:
             shape = StepShape.of(plan, has_filters=parts.sampler.has_filters)
             return PendingOutput(self._run(parts, plan, shape))
 
+    def host_words(self, num_rows: int, num_columns: int) -> np.ndarray:
+        """Return int32 host memory that the device copies from by itself: pinned on CUDA."""
+        is_pinned = self._live_parts().state.device.type == "cuda"
+        words: np.ndarray = torch.empty((num_rows, num_columns), dtype=torch.int32, pin_memory=is_pinned).numpy()
+        return words
+
     def _run(self, parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> StepTokens:
         if self.graphs is None:
             return run_eagerly(parts, plan, shape)

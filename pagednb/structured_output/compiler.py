@@ -63,7 +63,7 @@ class GrammarCompiler:
             raise OptionError(f"{constraint.kind} cannot be used: {start.get_error().splitlines()[0].rstrip('.')}.")
         compiled = TokenGrammar(start, vocab_size=self._vocab_size, num_tokenizer_tokens=self._num_tokens)
         try:
-            compiled.matcher().fill(np.empty(num_words(self._vocab_size), dtype=np.int32))
+            compiled.matcher().fill(np.empty(num_words(self._num_tokens), dtype=np.int32))
         except ConstraintFailure as error:
             raise OptionError(f"{constraint.kind} cannot be used with this model: {error}.") from error
         return compiled

@@ -34,42 +34,60 @@ class TokenGrammar:
 class TokenMatcher:
     """The state of one sequence. ``num_tokens`` of its output are taken in."""
 
+    __slots__ = ("_num_tokenizer_tokens", "_vocab_size", "num_tokens", "state")
+
     def __init__(self, state: LLMatcher, vocab_size: int, num_tokenizer_tokens: int) -> None:
-        self._state = state
-        self._vocab_size = vocab_size
-        self._words = np.empty(num_words(num_tokenizer_tokens), dtype=np.int32)
+        """``state`` is the automaton; only masks are computed with it elsewhere."""
+        self.state = state
         self.num_tokens = 0
+        self._vocab_size = vocab_size
+        self._num_tokenizer_tokens = num_tokenizer_tokens
 
     @property
     def is_complete(self) -> bool:
         """Whether the answer may end here."""
-        return self._state.is_accepting()
+        return self.state.is_accepting()
+
+    @property
+    def num_words(self) -> int:
+        """Words of a mask over all tokens of the tokenizer, which may know more than the model."""
+        return num_words(self._num_tokenizer_tokens)
 
     def take(self, token_ids: np.ndarray) -> None:
         """Take in the next tokens of the output, int ``[num_new]``. Raises ConstraintFailure if they do not match."""
-        if len(token_ids) and not self._state.consume_tokens(token_ids.tolist()):
-            raise ConstraintFailure(self._state.get_error())
+        if len(token_ids) and not self.state.consume_tokens(token_ids.tolist()):
+            raise ConstraintFailure(self.state.get_error())
         self.num_tokens += len(token_ids)
 
     def fill(self, words: np.ndarray) -> None:
-        """Write which tokens may come next: int32 ``[num_words(vocab_size)]``, bit ``t % 32`` of word ``t // 32``.
+        """Write which tokens may come next: int32 ``[num_words]``, bit ``t % 32`` of word ``t // 32``.
 
-        The end tokens are among them only where the constraint is fulfilled. Bits from ``vocab_size`` on mean nothing.
+        The end tokens are among them only where the constraint is fulfilled. Bits of tokens that the model does not
+        know mean nothing. ``MaskFiller`` does it for many matchers.
 
         Raises:
             ConstraintFailure: no token may come next, or there is no way to tell.
         """
-        self._state.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
-        if self._state.is_error():
-            raise ConstraintFailure(self._state.get_error())
-        words[:] = self._words[: len(words)]
-        surplus = 32 * len(words) - self._vocab_size
-        if not words[:-1].any() and not np.uint32(words[-1].view(np.uint32) << np.uint32(surplus)):
-            raise ConstraintFailure("no token of the model fits here")
+        self.state.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
+        if self.has_failed(words):
+            raise ConstraintFailure(self.state.get_error() or "no token of the model fits here")
+
+    def has_failed(self, words: np.ndarray) -> bool:
+        """Whether the mask just computed into ``words`` is none: there was an error, or it allows no token.
+
+        llguidance never leaves a mask empty; but what it allows, the model may not know.
+        """
+        if self.state.is_error():
+            return True
+        if self._num_tokenizer_tokens <= self._vocab_size:
+            return False
+        last = num_words(self._vocab_size) - 1
+        surplus = np.uint32(32 * (last + 1) - self._vocab_size)
+        return not words[:last].any() and not np.uint32(words[last].view(np.uint32) << surplus)
 
     def clone(self) -> Self:
         """Return an independent matcher in the same state."""
-        clone = type(self)(self._state.deep_copy(), self._vocab_size, 32 * len(self._words))
+        clone = type(self)(self.state.deep_copy(), self._vocab_size, self._num_tokenizer_tokens)
         clone.num_tokens = self.num_tokens
         return clone
 

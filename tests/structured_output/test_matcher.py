@@ -19,6 +19,7 @@ from pagednb.errors import NotSupportedYetError, OptionError
 from pagednb.sampling_params import SamplingParams
 from pagednb.structured_output import compiler as compiler_module
 from pagednb.structured_output.compiler import GrammarCompiler
+from pagednb.structured_output.mask_filler import MaskFiller
 from pagednb.structured_output.matcher import ConstraintFailure, TokenGrammar, TokenMatcher, num_words
 
 EOS = 1
@@ -48,7 +49,7 @@ def compile_(vocab_size: int = len(VOCABULARY), **constraint: object) -> TokenGr
 
 
 def allowed(matcher: TokenMatcher, vocab_size: int = len(VOCABULARY)) -> set[int]:
-    words = np.empty(num_words(vocab_size), dtype=np.int32)
+    words = np.empty(matcher.num_words, dtype=np.int32)
     matcher.fill(words)
     return set(np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little")[:vocab_size]).tolist())
 
@@ -82,6 +83,29 @@ def test_masks_are_what_can_still_match(expression: str) -> None:
             token = randomness.choice(sorted(expected))
             matcher.take(np.array([token]))
             text += VOCABULARY[token] or b""
+
+
+@pytest.mark.parametrize("vocab_size", [2, 257, len(VOCABULARY)])
+def test_many_masks_at_once_are_those_one_by_one(vocab_size: int) -> None:
+    """Matchers of several grammars in all states, some of them failed; what the model does not know helps none."""
+    matchers = []
+    for expression in REGEXES:
+        grammar = TokenGrammar(compile_(regex=expression)._start, vocab_size=vocab_size, num_tokenizer_tokens=320)
+        matchers += [grammar.matcher() for _ in range(3)]
+        with pytest.raises(ConstraintFailure):
+            matchers[-1].take(np.array([VOCABULARY.index(b"~")]))
+    words = np.zeros((len(matchers), num_words(320)), dtype=np.int32)
+    failed = set(MaskFiller().fill(matchers, words))
+    for index, matcher in enumerate(matchers):
+        alone = np.zeros(num_words(320), dtype=np.int32)
+        try:
+            matcher.fill(alone)
+        except ConstraintFailure:
+            assert index in failed
+        else:
+            assert index not in failed and words[index].tolist() == alone.tolist()
+    assert failed >= set(range(2, len(matchers), 3))
+    assert (len(failed) == len(matchers)) == (vocab_size == 2)
 
 
 def test_a_clone_goes_its_own_way() -> None:

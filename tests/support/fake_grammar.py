@@ -6,10 +6,11 @@ A matcher that saw a token twice, too late or from somebody else allows other to
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
-from pagednb.structured_output.matcher import ConstraintFailure
+from pagednb.structured_output.matcher import num_words
 
 
 class FakeGrammar:
@@ -47,9 +48,20 @@ class FakeMatcher:
             assert self._grammar.allowed(self._tokens)[token], f"{token} after {self._tokens} was not allowed"
             self._tokens.append(token)
 
-    def fill(self, words: np.ndarray) -> None:
+    @property
+    def num_words(self) -> int:
+        return num_words(self._grammar.vocab_size)
+
+    def fill(self, words: np.ndarray) -> bool:
+        """Return whether the grammar goes on."""
         if self._grammar.fails_after is not None and len(self._tokens) >= self._grammar.fails_after:
-            raise ConstraintFailure("too complex")
+            return False
         bits = np.zeros(32 * len(words), dtype=np.uint8)
         bits[: self._grammar.vocab_size] = self._grammar.allowed(self._tokens)
         words[:] = np.packbits(bits, bitorder="little").view(np.int32)
+        return True
+
+
+def fill_fakes(matchers: Sequence[FakeMatcher], words: np.ndarray) -> list[int]:
+    """As ``MaskFiller.fill``."""
+    return [index for index, (matcher, row) in enumerate(zip(matchers, words, strict=True)) if not matcher.fill(row)]

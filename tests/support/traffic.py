@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 from support.fake_executor import EOS, VOCAB_SIZE, FakeExecutor, tokens_alone
-from support.fake_grammar import FakeGrammar
+from support.fake_grammar import FakeGrammar, fill_fakes
 from support.fixed_pace import FixedPace
 
 from pagednb.config import CacheGeometry, SchedulerConfig
@@ -74,7 +74,7 @@ class Setting:
             FakeExecutor(self.geometry),
             launch_ahead=self.launch_ahead,
             pacer=FixedPace(max_decode_steps=self.decode_steps, max_num_tokens=self.step_tokens),
-            token_masks=TokenMaskBuilder(VOCAB_SIZE),
+            token_masks=TokenMaskBuilder(VOCAB_SIZE, launch_ahead=self.launch_ahead, fill=fill_fakes),
         )
 
 
