@@ -75,5 +75,7 @@ def _nested(*leaves: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dic
 schemas = _nested(_null, _booleans, _consts, _enums, _integers(), _numbers(), _strings(), _patterns)
 """Any of them; nested a few times."""
 
-undisputed_schemas = _nested(_null, _booleans, _plain_consts, _plain_enums, _integers(), _patterns)
-"""Those with one reading: how many digits a number may have, and how a character is escaped, is left open by JSON."""
+_naturals = _integers().filter(lambda schema: schema.get("minimum", schema.get("exclusiveMinimum")) >= 0)
+undisputed_schemas = _nested(_null, _booleans, _plain_consts, _plain_enums, _naturals, _patterns)
+"""Those with one reading: whether there is a -0, how many digits a number may have, and how a character is escaped, is
+left open by JSON."""
