@@ -25,6 +25,7 @@ class KernelSet:
     paged_prefill_attention: Callable[..., torch.Tensor]
     paged_decode_attention: Callable[..., torch.Tensor]
     shared_prefix_attention: Callable[..., torch.Tensor]
+    apply_token_masks: Callable[..., None]
     sample_tokens: Callable[..., torch.Tensor]
     step_inputs: Callable[..., StepInputs]
     advance_rows: Callable[..., None]
@@ -43,6 +44,7 @@ def torch_kernels() -> KernelSet:
         paged_prefill_attention=reference_attention.paged_prefill_attention,
         paged_decode_attention=reference_attention.paged_decode_attention,
         shared_prefix_attention=reference_attention.shared_prefix_attention,
+        apply_token_masks=reference_sampling.apply_token_masks,
         sample_tokens=reference_sampling.sample_tokens,
         step_inputs=reference_step.step_inputs,
         advance_rows=reference_step.advance_rows,
@@ -53,6 +55,7 @@ def triton_kernels() -> KernelSet:
     """Return the Triton implementations: CUDA tensors (or CPU tensors under Triton's interpreter)."""
     from pagednb.kernels import (
         advance_rows,
+        apply_token_masks,
         few_rows_linear,
         paged_decode_attention,
         paged_prefill_attention,
@@ -73,6 +76,7 @@ def triton_kernels() -> KernelSet:
         paged_prefill_attention=paged_prefill_attention.paged_prefill_attention,
         paged_decode_attention=paged_decode_attention.paged_decode_attention,
         shared_prefix_attention=shared_prefix_attention.shared_prefix_attention,
+        apply_token_masks=apply_token_masks.apply_token_masks,
         sample_tokens=sample_tokens.sample_tokens,
         step_inputs=step_inputs.step_inputs,
         advance_rows=advance_rows.advance_rows,

@@ -23,6 +23,21 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+_MASKED_AT_ONCE = 64  # rows: unpacked bits and a copy of the logits live at the same time
+
+
+def apply_token_masks(logits: torch.Tensor, words: torch.Tensor, mask_rows: torch.Tensor) -> None:
+    """Set logits to minus infinity, in place, where a row's mask says so.
+
+    Args:
+        logits: ``[num_rows, vocab]``, any float dtype.
+        words: int32 ``[num_masks, num_words]``; a mask allows token t if bit ``t % 32`` of its word ``t // 32`` is set.
+        mask_rows: int32 ``[num_rows]``, which mask is a row's; negative leaves the row alone.
+    """
+    bits = torch.arange(32, dtype=torch.int32, device=logits.device)
+    for rows in (mask_rows >= 0).nonzero().squeeze(1).split(_MASKED_AT_ONCE):
+        is_allowed = ((words[mask_rows[rows]].unsqueeze(2) >> bits) & 1).flatten(1)[:, : logits.shape[1]].bool()
+        logits[rows] = logits[rows].masked_fill(~is_allowed, -torch.inf)
 
 
 def sample_tokens(

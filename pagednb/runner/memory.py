@@ -20,6 +20,7 @@ from pagednb.runner.batch_state import BatchState
 from pagednb.runner.capture_policy import MAX_GRAPHS
 from pagednb.runner.step_shape import GraphShapes
 from pagednb.sampling.sampler import LOGITS_CHUNK_BYTES
+from pagednb.sampling.token_masks import TokenMaskTable
 
 MAX_CPU_CACHE_BYTES = 4 * 2**30
 CUDA_RESERVE_BYTES = 384 * 2**20
@@ -106,6 +107,7 @@ class MemoryNeeds:
         )
         blocks_per_seq = -(-limits.max_model_len // block_size)
         rows_bytes = BatchState.num_bytes(limits.max_num_seqs, blocks_per_seq)
+        mask_bytes = TokenMaskTable.num_bytes(limits.max_num_seqs, spec.vocab_size)
         return cls(
             block_size=block_size,
             bytes_per_block=KVStore.bytes_per_block(
@@ -117,7 +119,7 @@ class MemoryNeeds:
             ),
             max_model_len=limits.max_model_len,
             # rows_bytes again: a step gathers the block tables of its rows
-            activation_bytes=activation_bound_bytes(spec, limits, dtype) + 2 * rows_bytes,
+            activation_bytes=activation_bound_bytes(spec, limits, dtype) + 2 * rows_bytes + mask_bytes,
             useful_blocks=limits.max_num_seqs * blocks_per_seq,
             graph_arena_bytes=activation_bound_bytes(spec, graph_limits, dtype) + 2 * rows_bytes if with_graphs else 0,
         )

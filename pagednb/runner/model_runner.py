@@ -107,12 +107,14 @@ class ModelRunner:
 
 
 def _apply_diff(parts: DeviceParts, plan: SchedulerOutput) -> None:
-    """Apply releases, admissions, growth and block copies, in that order."""
+    """Apply releases, admissions, growth and block copies, in that order; take the step's masks."""
     diff = send_diff(plan, parts.state.device, table_width=parts.state.table_width)
     if len(plan.released_rows):
         parts.sampler.release(plan.released_rows)
     for admission in plan.admissions:
         parts.sampler.admit(admission)
+    if plan.token_masks is not None:
+        parts.sampler.receive_masks(plan.token_masks)
     parts.state.apply(diff)
     if diff.block_copies is not None:
         parts.kv_store.copy_blocks(diff.block_copies)

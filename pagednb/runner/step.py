@@ -53,10 +53,8 @@ def run_eagerly(parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> 
         inputs, hidden = _forward(parts, buffer, shape)
         sampled = token_ids[:, step]
         if num_sampled:
-            sampling = _sampling_inputs(inputs, plan.sampled_rows)
-            sampled, logprobs = parts.sampler.sample(
-                hidden, parts.model.compute_logits, sampling, token_masks=plan.token_masks
-            )
+            sampling = _sampling_inputs(inputs, plan.sampled_rows, buffer.mask_rows)
+            sampled, logprobs = parts.sampler.sample(hidden, parts.model.compute_logits, sampling)
         parts.state.advance(inputs, sampled, out=token_ids[:, step])
     assert logprobs is None or shape.num_steps == 1, "logprobs are read after every step"
     return StepTokens(token_ids, logprobs=logprobs)
@@ -71,8 +69,9 @@ def run_plain(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> torch
     token_ids = torch.empty((shape.num_seqs, shape.num_steps), dtype=torch.int64, device=parts.state.device)
     for step in range(shape.num_steps):
         inputs, hidden = _forward(parts, buffer, shape)
+        sampling = _sampling_inputs(inputs, EMPTY_ROWS, buffer.mask_rows)
         sampled = parts.sampler.sample_plain(
-            hidden, parts.model.compute_logits, _sampling_inputs(inputs, EMPTY_ROWS), has_filters=shape.has_filters
+            hidden, parts.model.compute_logits, sampling, has_filters=shape.has_filters
         )
         parts.state.advance(inputs, sampled, out=token_ids[:, step])
     return token_ids
@@ -99,7 +98,7 @@ def _forward(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> tuple[
     return inputs, parts.model.forward(batch, parts.kv_store)
 
 
-def _sampling_inputs(inputs: StepInputs, host_rows: np.ndarray) -> SamplingInputs:
+def _sampling_inputs(inputs: StepInputs, host_rows: np.ndarray, mask_rows: torch.Tensor | None) -> SamplingInputs:
     return SamplingInputs(
         rows=host_rows,
         temperature=inputs.temperature,
@@ -108,4 +107,5 @@ def _sampling_inputs(inputs: StepInputs, host_rows: np.ndarray) -> SamplingInput
         min_p=inputs.min_p,
         seeds=inputs.seeds,
         positions=inputs.sampled_positions,
+        mask_rows=mask_rows,
     )

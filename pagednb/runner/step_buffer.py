@@ -25,6 +25,8 @@ class StepBuffer:
         chunks: the prefill chunks; None without any. Padding chunks are empty, padding tokens belong to no chunk.
         sampled_seqs: int64 ``[num_sampled]``, indices into ``rows``; None when every sequence is sampled.
         shared_prefix_lens: int32 ``[num_seqs]``, 0 for chunks and padding; None when no group is looked for.
+        mask_rows: int32 ``[num_sampled]``, which of the plan's token masks a sampled sequence has, -1 for none; None
+            when there are no masks.
     """
 
     def __init__(
@@ -33,19 +35,22 @@ class StepBuffer:
         self._shape = shape
         self._scratch_row = scratch_row
         self._steady: _SteadyArrays | None = None
+        num_masked = (num_sampled or shape.num_seqs) if shape.has_token_masks else 0
         sections = [
             _words(2 * shape.num_seqs),
             _words(shape.num_seqs + 1) if shape.num_prefills else 0,
             _words(shape.num_prefill_tokens),
             _words(2 * (num_sampled or 0)),
             _words(shape.num_seqs) if shape.has_shared_prefix else 0,
+            _words(num_masked),
         ]
         self._bounds = np.cumsum(sections)[:-1].tolist()
         self._packed = torch.empty(sum(sections), dtype=torch.int64, device=device)
-        rows, starts, token_ids, sampled_seqs, prefix_lens = self._packed.tensor_split(self._bounds)
+        rows, starts, token_ids, sampled_seqs, prefix_lens, mask_rows = self._packed.tensor_split(self._bounds)
         self.rows = rows[: shape.num_seqs]
         self.sampled_seqs = None if num_sampled is None else sampled_seqs[:num_sampled]
         self.shared_prefix_lens = prefix_lens.view(torch.int32)[: shape.num_seqs] if shape.has_shared_prefix else None
+        self.mask_rows = mask_rows.view(torch.int32)[:num_masked] if shape.has_token_masks else None
         self.chunks: Chunks | None = None
         if shape.num_prefills:
             self.chunks = Chunks(
@@ -61,7 +66,7 @@ class StepBuffer:
             return
         self._steady = steady
         staging = torch.empty(self._packed.shape, dtype=torch.int64, pin_memory=self._packed.is_cuda)
-        rows, starts, token_ids, sampled_seqs, prefix_lens = np.split(staging.numpy(), self._bounds)
+        rows, starts, token_ids, sampled_seqs, prefix_lens, mask_rows = np.split(staging.numpy(), self._bounds)
         first_chunk = self._shape.num_decodes
         rows[:] = self._scratch_row
         rows[: len(plan.decode_rows)] = plan.decode_rows
@@ -73,7 +78,17 @@ class StepBuffer:
         prefix_lens[:] = 0
         if self.shared_prefix_lens is not None and plan.shared_prefix_lens is not None:
             prefix_lens.view(np.int32)[: len(plan.shared_prefix_lens)] = plan.shared_prefix_lens
+        if self.mask_rows is not None:
+            self._fill_mask_rows(plan, mask_rows.view(np.int32))
         self._packed.copy_(staging, non_blocking=True)
+
+    def _fill_mask_rows(self, plan: SchedulerOutput, mask_rows: np.ndarray) -> None:
+        mask_rows[:] = -1
+        if plan.token_masks is not None:
+            where = plan.token_masks.sample_positions
+            if self.sampled_seqs is None:
+                where = sampled_positions(plan, first_chunk=self._shape.num_decodes)[where]
+            mask_rows[where] = np.arange(len(where))
 
     def _fill_chunks(self, plan: SchedulerOutput, starts: np.ndarray, token_ids: np.ndarray) -> None:
         first_chunk = self._shape.num_decodes
@@ -101,7 +116,7 @@ def _steady_arrays(plan: SchedulerOutput) -> _SteadyArrays | None:
     """
     arrays = (plan.decode_rows, plan.shared_prefix_lens)
     is_fixed = not any(array is not None and array.flags.writeable for array in arrays)
-    return arrays if is_fixed and not plan.prefills else None
+    return arrays if is_fixed and not plan.prefills and plan.token_masks is None else None
 
 
 def _words(num_int32: int) -> int:

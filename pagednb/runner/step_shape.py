@@ -18,6 +18,7 @@ class StepShape(NamedTuple):
         num_prefills, num_prefill_tokens: prefill chunks and their tokens.
         max_query_len: upper bound of a chunk's tokens.
         has_shared_prefix: whether attention looks for a group of decodes that begin alike.
+        has_token_masks: whether sampling looks for constrained rows.
     """
 
     num_decodes: int
@@ -28,6 +29,7 @@ class StepShape(NamedTuple):
     num_prefill_tokens: int = 0
     max_query_len: int = 0
     has_shared_prefix: bool = False
+    has_token_masks: bool = False
 
     @classmethod
     def of(cls, plan: SchedulerOutput, *, has_filters: bool) -> StepShape:
@@ -42,6 +44,7 @@ class StepShape(NamedTuple):
             num_prefill_tokens=sum(query_lens),
             max_query_len=max(query_lens, default=0),
             has_shared_prefix=plan.shared_prefix_lens is not None,
+            has_token_masks=plan.token_masks is not None,
         )
 
     @property
@@ -111,7 +114,9 @@ class GraphShapes:
         """Return the shapes worth a graph from the start: plain rows, short contexts, prompts that come alone."""
         contexts = sorted({min(context, self._max_model_len) for context in _USUAL_CONTEXTS})
         exact = [StepShape(size, context) for context in contexts for size in reversed(self.batch_sizes)]
-        if self._with_shared_prefix:  # one is enough to compile what groups need
+        # one is enough to compile what masks and groups need
+        exact.append(exact[0]._replace(has_token_masks=True))
+        if self._with_shared_prefix:
             exact.append(exact[0]._replace(has_shared_prefix=True))
         longest_prompt = min(_USUAL_PREFILL_TOKENS, self._max_mixed_tokens, self._max_model_len)
         exact += [

@@ -18,7 +18,7 @@ from pagednb.sampling.logits_processors import TokenBiases
 from pagednb.sampling.logprobs import LogprobTensors, RawLogits, concatenate
 from pagednb.sampling.penalties import Penalties
 from pagednb.sampling.row_features import RowValues
-from pagednb.sampling.token_masks import apply_token_masks
+from pagednb.sampling.token_masks import TokenMaskTable
 from pagednb.scheduler.output import Admission, TokenMasks
 
 LOGITS_CHUNK_BYTES = 512 * 2**20
@@ -30,6 +30,7 @@ class SamplingInputs:
     """How each sampled position draws its token: ``[num_sampled]`` each, on the device except ``rows``.
 
     ``positions`` is the index that the new token will have in its sequence; with the seed it keys the random numbers.
+    ``mask_rows``: int32, which of the masks received last is the position's, negative for none; None without masks.
     """
 
     rows: np.ndarray
@@ -39,11 +40,12 @@ class SamplingInputs:
     min_p: torch.Tensor
     seeds: torch.Tensor
     positions: torch.Tensor
+    mask_rows: torch.Tensor | None = None
 
     def chunk(self, start: int, stop: int) -> SamplingInputs:
         """Return positions ``start : stop``."""
-        names = (field.name for field in dataclasses.fields(self))
-        return SamplingInputs(**{name: getattr(self, name)[start:stop] for name in names})
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return SamplingInputs(**{name: value[start:stop] for name, value in values.items() if value is not None})
 
 
 class Sampler:
@@ -62,6 +64,7 @@ class Sampler:
         self._kernels = kernels
         self._biases = TokenBiases(num_rows, vocab_size=vocab_size, eos_token_ids=eos_token_ids, device=device)
         self._penalties = Penalties(num_rows, vocab_size, device)
+        self._masks = TokenMaskTable(num_rows, vocab_size=vocab_size, device=device)
         self._filtered = RowValues(num_rows)  # rows with top_k, top_p or min_p; the value has no meaning
         self._num_logprobs = RowValues(num_rows)
         self._processed = RowValues(num_rows)  # rows that sample_plain cannot serve; the value has no meaning
@@ -86,6 +89,10 @@ class Sampler:
         self._filtered.pop(rows)
         self._num_logprobs.pop(rows)
         self._processed.pop(rows)
+
+    def receive_masks(self, masks: TokenMasks) -> None:
+        """Take the masks of the next step; its ``mask_rows`` are indices into them."""
+        self._masks.receive(masks)
 
     @property
     def has_filters(self) -> bool:
@@ -117,13 +124,8 @@ class Sampler:
         hidden: torch.Tensor,
         compute_logits: Callable[[torch.Tensor], torch.Tensor],
         inputs: SamplingInputs,
-        *,
-        token_masks: TokenMasks | None = None,
     ) -> tuple[torch.Tensor, LogprobTensors | None]:
-        """Return the tokens of ``hidden`` ``[num_sampled, hidden_size]``, int64, and the logprobs asked for.
-
-        The tokens of the rows in ``token_masks`` are among those allowed.
-        """
+        """Return the tokens of ``hidden`` ``[num_sampled, hidden_size]``, int64, and the logprobs asked for."""
         width = max(self._num_logprobs.select(inputs.rows)[1], default=0)
         token_ids, logprobs = [], []
         for start in range(0, len(hidden), self._chunk_rows):
@@ -135,8 +137,6 @@ class Sampler:
             raw = self._keep_raw(logits, part.rows, int(width))
             self._biases.apply(logits, part.rows, part.positions)
             self._penalties.apply(logits, part.rows)
-            if token_masks is not None:
-                apply_token_masks(logits, token_masks, first_position=start)
             token_ids.append(self._draw(logits, part, has_filters=self.has_filters))
             if raw is not None:
                 logprobs.append(raw.gather(token_ids[-1], start))
@@ -149,6 +149,8 @@ class Sampler:
         return RawLogits(logits, where, width) if len(where) else None
 
     def _draw(self, logits: torch.Tensor, inputs: SamplingInputs, *, has_filters: bool) -> torch.Tensor:
+        if inputs.mask_rows is not None:
+            self._kernels.apply_token_masks(logits, self._masks.words, inputs.mask_rows)
         # the search for thresholds reads logits several times; without it they are read once, in the model's dtype
         token_ids: torch.Tensor = self._kernels.sample_tokens(
             logits.float() if has_filters else logits,

@@ -1,27 +1,28 @@
-"""Minus infinity on the tokens that a row's constraint does not allow."""
+"""Masks of the constrained rows on the device, at a place that stays: captured steps read them there."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from pagednb.sampling.transfer import to_device
 from pagednb.scheduler.output import TokenMasks
 
-# rows treated at once: unpacked bits and a copy of the logits live at the same time
-_CHUNK_ROWS = 64
+_BITS = 32
 
 
-def apply_token_masks(logits: torch.Tensor, masks: TokenMasks, *, first_position: int = 0) -> None:
-    """Mask ``logits`` ``[num_rows, vocab]`` in place; its rows are sampled rows from ``first_position`` on."""
-    where = masks.sample_positions.astype(np.int64) - first_position
-    is_here = (where >= 0) & (where < len(logits))
-    if not is_here.any():
-        return
-    sent = to_device({"where": where[is_here], "words": masks.words[is_here]}, logits.device)
-    bits = torch.arange(32, dtype=torch.int32, device=logits.device)
-    for start in range(0, len(sent["where"]), _CHUNK_ROWS):
-        index = sent["where"][start : start + _CHUNK_ROWS]
-        words = sent["words"][start : start + _CHUNK_ROWS, :, None]
-        is_allowed = ((words >> bits) & 1).flatten(1)[:, : logits.shape[1]].bool()
-        logits[index] = logits[index].masked_fill(~is_allowed, float("-inf"))
+class TokenMaskTable:
+    """The masks of the step that runs. ``words``: int32 ``[num_rows, ceil(vocab_size / 32)]``, one mask a row.
+
+    One table serves all steps, for they run one after the other.
+    """
+
+    def __init__(self, num_rows: int, *, vocab_size: int, device: torch.device) -> None:
+        self.words = torch.empty((num_rows, -(-vocab_size // _BITS)), dtype=torch.int32, device=device)
+
+    @staticmethod
+    def num_bytes(num_rows: int, vocab_size: int) -> int:
+        """Device memory that it takes, for sizing."""
+        return num_rows * -(-vocab_size // _BITS) * torch.int32.itemsize
+
+    def receive(self, masks: TokenMasks) -> None:
+        """Send a plan's masks, in their order; on CUDA from where they lie, if that is pinned, without waiting."""
+        self.words[: len(masks.words)].copy_(torch.from_numpy(masks.words), non_blocking=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from support.core_engine import CoreEngine
+from support.fake_grammar import FakeGrammar, fill_fakes
 from support.plan_writer import admit, chunk, grow, plan
 from support.tiny_models import ARCHITECTURES, VOCAB_SIZE, tiny_model
 
@@ -149,6 +150,38 @@ def test_rows_that_need_more_than_a_graph_run_eagerly_until_they_leave(folder):
         together = engine.finish([engine.add(prompts[1], long), engine.add(prompts[2], short)])
         assert together[0].output_token_ids.tolist() == alone[0]
         assert without < graphs.num_replays < 2 * without - 10, "some steps were eager, the rest was replayed"
+
+
+@pytest.mark.parametrize("options", [{}, SMALL_POOL], ids=["whole", "preemption"])
+@pytest.mark.parametrize("traffic", ["sampled", "filters coming and going", "penalties and logprobs coming and going"])
+def test_constrained_rows_beside_plain_ones_give_the_eager_tokens(folder, monkeypatch, traffic, options):
+    """Every second request has a grammar of its own; masks change with every step, graphs and rows do not."""
+    monkeypatch.setattr(capture_policy, "CAPTURE_AFTER", 1)
+    prompts, params = requests_of(TRAFFIC[traffic])
+
+    def outputs(enforce_eager: bool) -> list[list[int]]:
+        with core_engine(folder, enforce_eager=enforce_eager, fill_masks=fill_fakes, **options) as engine:
+            made = []
+            for _ in range(3):
+                ids = []
+                for index, (prompt, each) in enumerate(zip(prompts, params, strict=True)):
+                    grammar = FakeGrammar(VOCAB_SIZE, eos=0, key=index) if index % 2 else None
+                    ids.append(engine.add(prompt, each, grammar=grammar))
+                made.append([update.output_token_ids.tolist() for update in engine.finish(ids)])
+                engine.scheduler.reset_prefix_cache()
+            assert made[0] == made[1] == made[2]
+            if not enforce_eager:
+                captured = set(engine.runner.graphs.captured)
+                assert any(shape.has_token_masks and not shape.num_prefills for shape in captured)
+                assert engine.runner.graphs.num_replays > 10
+            return made[0]
+
+    expected = outputs(enforce_eager=True)
+    assert outputs(enforce_eager=False) == expected
+    for index in range(1, len(expected), 2):
+        grammar = FakeGrammar(VOCAB_SIZE, eos=0, key=index)
+        tokens = expected[index]
+        assert all(grammar.allowed(tokens[:i])[token] for i, token in enumerate(tokens))
 
 
 def test_forks_draw_what_they_draw_eagerly(folder):

@@ -10,6 +10,7 @@ from support.plan_writer import chunk, plan
 
 from pagednb.runner.step_buffer import StepBuffer, sampled_positions
 from pagednb.runner.step_shape import StepShape
+from pagednb.scheduler.output import TokenMasks
 
 SCRATCH = 99
 CPU = torch.device("cpu")
@@ -67,3 +68,31 @@ def test_rows_that_stay_are_not_sent_again():
     assert made.rows.tolist() == [7, 4, SCRATCH]
     made.fill(steady)
     assert made.rows.tolist() == [7, 3, SCRATCH]
+
+
+def test_masks_belong_to_the_sampled_sequences():
+    chunks = [chunk(5, [50, 51], samples=False), chunk(6, [60]), chunk(1, [70])]
+    masks = TokenMasks(sample_positions=np.array([1, 3], dtype=np.int32), words=np.ones((2, 4), dtype=np.int32))
+    made = plan(decode=[8, 2], prefills=chunks, token_masks=masks)
+    exact = StepShape.of(made, has_filters=False)
+    assert exact.has_token_masks and not StepShape.of(plan(decode=[1]), has_filters=False).has_token_masks
+    sampled = buffer_of(exact, num_sampled=4)
+    sampled.fill(made)
+    assert sampled.mask_rows.tolist() == [-1, 0, -1, 1]
+    padded = buffer_of(exact._replace(num_decodes=4, num_prefills=5, num_prefill_tokens=9))
+    padded.fill(made)
+    assert padded.mask_rows.tolist() == [-1, 0, -1, -1, -1, -1, 1, -1, -1]
+    padded.fill(plan(decode=[8, 2], prefills=chunks))
+    assert padded.mask_rows.tolist() == [-1] * 9
+    assert buffer_of(exact._replace(has_token_masks=False)).mask_rows is None
+
+
+def test_rows_that_stay_are_sent_again_when_their_masks_change():
+    made, decodes = buffer_of(StepShape(3, 64, has_token_masks=True)), plan(decode=[7, 3])
+    decodes.decode_rows.setflags(write=False)
+    for position in (1, 0):
+        masks = TokenMasks(sample_positions=np.array([position], dtype=np.int32), words=np.ones((1, 4), dtype=np.int32))
+        made.fill(dataclasses.replace(decodes, token_masks=masks))
+        assert made.mask_rows.tolist() == [-1 + (position == 0), -1 + (position == 1), -1]
+        made.fill(decodes)
+        assert made.mask_rows.tolist() == [-1, -1, -1]

@@ -127,6 +127,14 @@ def test_a_group_is_looked_for_where_the_plan_names_one():
     assert made.fit(group).covers(StepShape(100, 600)) and StepShape(128, 1024).covers(group)
 
 
+def test_masks_are_applied_where_the_plan_has_some():
+    made = shapes()
+    masked = StepShape(100, 600, has_token_masks=True)
+    assert made.fit(masked) == StepShape(128, 1024, has_token_masks=True)
+    assert [shape.num_decodes for shape in made.usual() if shape.has_token_masks] == [512]
+    assert made.fit(masked).covers(StepShape(100, 600)) and not StepShape(128, 1024).covers(masked)
+
+
 def test_what_a_graph_covers():
     graph = shapes().fit(mixed(5, [40, 3]))
     assert graph.covers(mixed(8, [2, 2])) and graph.covers(mixed(0, [64]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -307,7 +309,9 @@ def test_masked_rows_draw_as_if_the_vocabulary_were_smaller(chunk_rows: int):
     for seed in range(30):
         logits = random_logits(6, seed)
         inputs = inputs_for(list(range(6)), params, [3 + seed] * 6)
-        tokens, logprobs = sampler.sample(logits, torch.clone, inputs, token_masks=masks)
+        sampler.receive_masks(masks)
+        mask_rows = torch.tensor([-1, 0, -1, -1, 1, 2], dtype=torch.int32)
+        tokens, logprobs = sampler.sample(logits, torch.clone, dataclasses.replace(inputs, mask_rows=mask_rows))
         blocked = logits.clone()
         blocked[[1, 4, 5]] = blocked[[1, 4, 5]].masked_fill(~is_allowed, -torch.inf)
         expected, _ = sample(free, blocked, inputs)

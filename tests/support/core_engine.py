@@ -12,7 +12,7 @@ from support.fixed_pace import FixedPace
 
 from pagednb.config import EngineConfig
 from pagednb.engine.core import EngineCore
-from pagednb.engine.token_masks import TokenMaskBuilder
+from pagednb.engine.token_masks import Fill, TokenMaskBuilder
 from pagednb.models.resolve import resolve_model
 from pagednb.request import Request, RequestUpdate
 from pagednb.runner.factory import build_runner
@@ -34,6 +34,7 @@ class CoreEngine:
         decode_steps: int = 1,
         dtype: str = "float32",
         warms_up: bool = False,
+        fill_masks: Fill | None = None,
         **options: Any,
     ) -> None:
         config = EngineConfig(model=folder, device=device, dtype=dtype, **options)
