@@ -58,11 +58,11 @@ class Pacer(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Launched:
-    """A step on its way; ``was_late``: the device had nothing to do when it was launched."""
+    """A step on its way; ``begin_s``: when its launch began; ``was_late``: the device had nothing to do by its end."""
 
     plan: SchedulerOutput
     pending: PendingOutput
-    launched_s: float
+    begin_s: float
     was_late: bool
 
 
@@ -112,7 +112,7 @@ class EngineCore:
         oldest = self._in_flight.popleft()
         had_ended = oldest.pending.is_ready
         output = oldest.pending.result()
-        self._record(oldest, time.perf_counter(), was_awaited=not had_ended)
+        self._record(oldest, output.device_s, was_awaited=not had_ended)
         return ended + self.scheduler.update(oldest.plan, output)
 
     def reset(self) -> None:
@@ -147,18 +147,21 @@ class EngineCore:
             return StepLimits()
         return self._pacer.limits(has_interactive=self.scheduler.has_interactive)
 
-    def _record(self, step: _Launched, end_s: float, *, was_awaited: bool) -> None:
-        """Tell the pacer how long a step took on the device: not before its launch, nor before the end of the last."""
-        plan, begin_s = step.plan, max(step.launched_s, self._last_end_s)
+    def _record(self, step: _Launched, device_s: float | None, *, was_awaited: bool) -> None:
+        """Tell the pacer how long a step took; ``device_s``: from end to end by the device's clock, if it has one."""
+        plan, end_s, last_end_s = step.plan, time.perf_counter(), self._last_end_s
         self._last_end_s = end_s
         if self._pacer is None:
             return
+        if device_s is None:
+            device_s = end_s - last_end_s
+        device_s = min(device_s, end_s - step.begin_s)  # the time from end to end counts an idle device too
         self._pacer.record(
             StepTiming(
                 num_tokens=plan.num_tokens * plan.num_decode_steps,
                 has_prefills=bool(plan.prefills),
                 num_decode_steps=plan.num_decode_steps,
-                device_s=end_s - begin_s,
+                device_s=device_s,
                 was_late=step.was_late,
                 was_awaited=was_awaited,
             )

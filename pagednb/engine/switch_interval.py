@@ -13,7 +13,7 @@ import sys
 import threading
 from types import TracebackType
 
-SHORT_INTERVAL_S = 0.0005
+SHORT_INTERVAL_S = 0.0001
 
 
 class ShortTurns:

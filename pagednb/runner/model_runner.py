@@ -45,6 +45,7 @@ class ModelRunner:
         self.graphs = graphs
         self._scope = scope
         self._parts: DeviceParts | None = parts
+        self._last_end: torch.cuda.Event | None = None  # of the step launched last
 
     def warm_up(self) -> None:
         """Compile kernels and capture the usual steps, so that the first requests need not wait for them."""
@@ -64,7 +65,9 @@ class ModelRunner:
         with self._scope.entered():
             _apply_diff(parts, plan)
             shape = StepShape.of(plan, has_filters=parts.sampler.has_filters)
-            return PendingOutput(self._run(parts, plan, shape))
+            pending = PendingOutput(self._run(parts, plan, shape), previous_end=self._last_end)
+            self._last_end = pending.end
+            return pending
 
     def host_words(self, num_rows: int, num_columns: int) -> np.ndarray:
         """Return int32 host memory that the device copies from by itself: pinned on CUDA."""

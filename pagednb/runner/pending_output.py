@@ -10,9 +10,12 @@ from pagednb.scheduler.output import RunnerOutput
 
 
 class PendingOutput:
-    """Made by the runner on its stream right after a step is launched; ``result``, called once, waits for it."""
+    """Made by the runner on its stream right after a step is launched; ``result``, called once, waits for it.
 
-    def __init__(self, tokens: StepTokens) -> None:
+    ``end`` is recorded when the tokens are on the host; None on a CPU. ``previous_end`` is that of the step before.
+    """
+
+    def __init__(self, tokens: StepTokens, *, previous_end: torch.cuda.Event | None = None) -> None:
         self._where = tokens.where
         self._host_copies = tokens.host_copies
         if tokens.host_copies:
@@ -21,24 +24,32 @@ class PendingOutput:
         else:
             self._token_ids = to_host(tokens.token_ids)
         self._logprobs = None if tokens.logprobs is None else tokens.logprobs.to_host()
-        self._copied: torch.cuda.Event | None = None
+        self._previous_end = previous_end
+        self.end: torch.cuda.Event | None = None
         if tokens.token_ids.is_cuda:
-            self._copied = torch.cuda.Event()
-            self._copied.record()
+            self.end = torch.cuda.Event(enable_timing=True)
+            self.end.record()
 
     @property
     def is_ready(self) -> bool:
         """Whether ``result`` would return at once."""
-        return self._copied is None or self._copied.query()
+        return self.end is None or self.end.query()
 
     def result(self) -> RunnerOutput:
         """Wait until the copies have arrived and return them. A fault of the device surfaces here."""
-        if self._copied is not None:
-            self._copied.synchronize()
+        if self.end is not None:
+            self.end.synchronize()
         token_ids = self._token_ids.numpy()[self._where]
         if self._host_copies is not None:
             token_ids = token_ids.copy()
             self._host_copies.append(self._token_ids)
         return RunnerOutput(
-            token_ids=token_ids, logprobs=None if self._logprobs is None else self._logprobs.to_arrays()
+            token_ids=token_ids,
+            logprobs=None if self._logprobs is None else self._logprobs.to_arrays(),
+            device_s=self._device_s(),
         )
+
+    def _device_s(self) -> float | None:
+        if self.end is None or self._previous_end is None:
+            return None
+        return self._previous_end.elapsed_time(self.end) / 1e3

@@ -177,8 +177,10 @@ class LogprobArrays:
 class RunnerOutput:
     """Tokens of one step: int64 ``[num_sampled, num_decode_steps]``, rows as in ``sampled_rows``.
 
-    What a row has beyond the tokens that it takes means nothing. Logprobs come with single steps only.
+    What a row has beyond the tokens that it takes means nothing. Logprobs come with single steps only. ``device_s`` is
+    the time by the device's clock since the end of the step before, idle time included; None where there is no clock.
     """
 
     token_ids: np.ndarray
     logprobs: LogprobArrays | None = None
+    device_s: float | None = None

@@ -104,15 +104,20 @@ def test_reset_forgets_what_was_launched() -> None:
 class Device:
     """An executor with a clock: a step of ``device_s`` begins when it is launched and the one before it is over."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, host_s: float, device_s: float) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, host_s: float, device_s: float, has_clock: bool = False
+    ) -> None:
         self.now_s, self.free_s = 0.0, 0.0
+        self._has_clock = has_clock
         self._host_s, self._device_s = host_s, device_s
         monkeypatch.setattr("pagednb.engine.core.time.perf_counter", lambda: self.now_s)
 
     def execute(self, plan: SchedulerOutput) -> DeviceStep:
         self.now_s += self._host_s
+        last_end_s = self.free_s
         self.free_s = max(self.free_s, self.now_s) + self._device_s * plan.num_decode_steps
-        return DeviceStep(self, len(plan.sampled_rows), plan.num_decode_steps, self.free_s)
+        since_last_s = self.free_s - last_end_s if self._has_clock else None
+        return DeviceStep(self, len(plan.sampled_rows), plan.num_decode_steps, self.free_s, since_last_s)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +126,7 @@ class DeviceStep:
     num_rows: int
     num_steps: int
     end_s: float
+    since_last_s: float | None
 
     @property
     def is_ready(self) -> bool:
@@ -128,7 +134,8 @@ class DeviceStep:
 
     def result(self) -> RunnerOutput:
         self.device.now_s = max(self.device.now_s, self.end_s)
-        return RunnerOutput(token_ids=np.full((self.num_rows, self.num_steps), 7))
+        token_ids = np.full((self.num_rows, self.num_steps), 7)
+        return RunnerOutput(token_ids=token_ids, device_s=self.since_last_s)
 
 
 def decoding_core(device: Device, pacer: FixedPace | StepPacer) -> EngineCore:
@@ -149,6 +156,20 @@ def test_the_pacer_hears_how_long_steps_took_and_which_came_late(monkeypatch: py
         # of a late step only an upper bound is known: its end is seen after the next one's launch
         assert {timing.was_awaited for timing in others} == {not is_late}
         assert all(timing.device_s == pytest.approx(max(host_s, 2.0)) for timing in others)
+
+
+def test_the_devices_clock_is_believed_but_not_where_it_counts_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch that blocks sees ends too late: a host's clock alone would call one step slow and the next one fast."""
+    device, pacer = Device(monkeypatch, host_s=3.0, device_s=2.0, has_clock=True), FixedPace()
+    core = decoding_core(device, pacer)
+    for _ in range(10):
+        core.step()
+    device.now_s += 100.0  # nobody asks for anything
+    for _ in range(10):
+        core.step()
+    assert max(timing.device_s for timing in pacer.timings[1:]) <= 2.0 + 3.0 + 3.0
+    busy = [timing.device_s for timing in pacer.timings[3:8]]
+    assert busy == [pytest.approx(3.0)] * 5, "launched every 3 s, and the clock runs on meanwhile"
 
 
 def test_steps_go_out_together_while_launching_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
