@@ -6,6 +6,7 @@ The row job asks before it computes a row and tells when one is done. Without ca
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,11 +63,11 @@ class KeptRows:
         self._position_to_prompt[position] = digest
         return None
 
-    def recall(self, position: int, token_ids: np.ndarray) -> Answer | None:
-        """Return what the cache holds for a row with this prompt; the checkpoint gets it too."""
+    def recall(self, position: int, prompts: Sequence[np.ndarray]) -> Answer | None:
+        """Return what the cache holds for a row with these prompts (tokens each); the checkpoint gets it too."""
         if self._cache is None:
             return None
-        key = answer_key(token_ids, model=self._model, task=self._task)
+        key = answer_key(prompts, model=self._model, task=self._task)
         data = self._cache.get(key)
         if data is None:
             self._position_to_key[position] = key

@@ -86,7 +86,7 @@ def frame_prompts(frame: pd.DataFrame, template: Hashable) -> RowPrompts:
     return _row_prompts(bound, [_column(frame, name_to_label[name]) for name in bound.names])
 
 
-def series_prompts(series: pd.Series, template: str | None) -> RowPrompts:
+def series_prompts(series: pd.Series, template: Hashable) -> RowPrompts:
     """Prompts from the values themselves (None), or from a template with ``{}``, ``{value}`` or the series' own name.
 
     Raises:

@@ -6,6 +6,7 @@ The row job counts, progress and accessor read. Knows no pandas.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from pagednb.outputs import RequestOutput
@@ -22,7 +23,7 @@ class RunFigures:
         rows: rows of the frame.
         missing: rows with NA in a used column; never sent.
         not_sampled: rows that a trial run leaves out.
-        computed: prompts sent to the engine.
+        computed: rows whose prompts were sent to the engine.
         duplicates: rows that took the result of an identical prompt.
         resumed: prompts whose answer stood in the checkpoint.
         reused: prompts whose answer stood in the result cache.
@@ -54,12 +55,13 @@ class RunFigures:
     rows_done: int = 0
     seconds: float = 0.0
 
-    def count_finished(self, output: RequestOutput) -> None:
-        """Add one finished prompt."""
+    def count_finished(self, outputs: Sequence[RequestOutput]) -> None:
+        """Add one finished row, which asked one thing or several."""
         self.finished += 1
-        self.prompt_tokens += len(output.prompt_token_ids)
-        self.cached_tokens += output.num_cached_tokens
-        self.output_tokens += sum(len(completion.token_ids) for completion in output.outputs)
+        for output in outputs:
+            self.prompt_tokens += len(output.prompt_token_ids)
+            self.cached_tokens += output.num_cached_tokens
+            self.output_tokens += sum(len(completion.token_ids) for completion in output.outputs)
 
     @property
     def tokens_per_s(self) -> float:

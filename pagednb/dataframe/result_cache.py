@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 MAX_MEMORY_BYTES = 256 * 2**20
+_BETWEEN_PROMPTS = (-1).to_bytes(4, "little", signed=True)  # no token
 _ENTRY_BYTES = 200
 """What an entry costs beside its answer: key, two objects, a place in the table."""
 
@@ -28,14 +30,16 @@ class ResultCache(Protocol):
         """Keep an answer."""
 
 
-def answer_key(token_ids: np.ndarray, *, model: str, task: str) -> bytes:
-    """Return 32 bytes that differ whenever prompt tokens (integers ``[num_tokens]``), model or task do."""
+def answer_key(prompts: Sequence[np.ndarray], *, model: str, task: str) -> bytes:
+    """Return 32 bytes that differ whenever the prompts' tokens (integers ``[num_tokens]`` each), model or task do."""
     digest = hashlib.sha256()
     for text in (model, task):
         data = text.encode("utf-8", errors="surrogatepass")
         digest.update(len(data).to_bytes(8, "little"))  # so that no two pairs of texts run together alike
         digest.update(data)
-    digest.update(np.ascontiguousarray(token_ids, dtype="<i4").tobytes())
+    for index, token_ids in enumerate(prompts):
+        digest.update(_BETWEEN_PROMPTS if index else b"")
+        digest.update(np.ascontiguousarray(token_ids, dtype="<i4").tobytes())
     return digest.digest()
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from pagednb.dataframe.row_job import RowOutcome
+from pagednb.dataframe.row_outcome import RowOutcome
 from pagednb.dataframe.run_record import RunRecord
 from pagednb.errors import OptionError, RowErrors, RowErrorsWarning
 
@@ -25,29 +25,26 @@ MAX_LISTED_FAILURES = 100
 """``attrs`` lists at most so many failures: pandas copies ``attrs`` with every operation."""
 
 
-def check_result_options(into: object, errors: object) -> None:
-    """Raise OptionError for an ``into`` that names no column or an unknown ``errors``; called before the run."""
-    if not isinstance(into, str) or not into:
-        raise OptionError(f"into={into!r} is not valid.", hint="Name the new column with a text.")
+def check_errors(errors: object) -> None:
+    """Raise OptionError for an unknown ``errors``; called before the run."""
     if errors not in ("coerce", "raise"):
         raise OptionError(f"errors={errors!r} is not valid.", hint="Use 'coerce' or 'raise'.")
 
 
-def frame_with_results(frame: pd.DataFrame, outcome: RowOutcome, into: str, figures: Mapping[str, Any]) -> pd.DataFrame:
-    """Return a copy of ``frame`` with column ``into``, and ``<into>_error`` if and only if a row failed."""
-    return frame_with_columns(frame, {into: _text_array(outcome.texts)}, outcome, into, figures)
-
-
 def frame_with_columns(
-    frame: pd.DataFrame, columns: Mapping[str, Any], outcome: RowOutcome, into: str, figures: Mapping[str, Any]
+    frame: pd.DataFrame,
+    columns: Mapping[str, Any],
+    reasons: Mapping[int, str],
+    into: str,
+    figures: Mapping[str, Any],
 ) -> pd.DataFrame:
-    """Return a copy of ``frame`` with arrays, or series of its index, as columns; ``<into>_error`` if a row failed."""
+    """Return a copy of ``frame`` with arrays, or series of its index, as columns; ``<into>_error`` if any reason."""
     result = frame.copy()
     for name, column in columns.items():
         result[as_label(frame, name)] = column
     error_label = as_label(frame, f"{into}_error")
-    if outcome.errors:
-        result[error_label] = _text_array([outcome.errors.get(row) for row in range(len(frame))])
+    if reasons:
+        result[error_label] = text_array([reasons.get(row) for row in range(len(frame))])
     elif error_label in result.columns:
         del result[error_label]
     result.attrs["pagednb"] = dict(figures)
@@ -56,32 +53,29 @@ def frame_with_columns(
     return result
 
 
-def series_with_results(series: pd.Series, outcome: RowOutcome, figures: Mapping[str, Any]) -> pd.Series:
-    """Return the texts as a series with the index, name and attributes of ``series``."""
-    result = pd.Series(_text_array(outcome.texts), index=series.index, name=series.name)
-    result.attrs = {**series.attrs, "pagednb": dict(figures)}
-    return result
+def as_series(column: Any, index: pd.Index) -> pd.Series:
+    """Return an array as a series; a series as it is."""
+    return column if isinstance(column, pd.Series) else pd.Series(column, index=index)
 
 
-def listed_failures(outcome: RowOutcome) -> list[dict[str, Any]]:
+def listed_failures(reasons: Mapping[int, str]) -> list[dict[str, Any]]:
     """Return the first failures, by position, as JSON types."""
-    rows = sorted(outcome.errors)[:MAX_LISTED_FAILURES]
-    return [{"row": row, "error": outcome.errors[row]} for row in rows]
+    return [{"row": row, "error": reasons[row]} for row in sorted(reasons)[:MAX_LISTED_FAILURES]]
 
 
-def report_failures(data: pd.DataFrame | pd.Series, outcome: RowOutcome, into: str, errors: ErrorPolicy) -> None:
+def report_failures(data: pd.DataFrame | pd.Series, outcome: RowOutcome[Any], into: str, errors: ErrorPolicy) -> None:
     """Say that rows failed: one RowErrorsWarning under "coerce", RowErrors with the failed rows under "raise"."""
     if not outcome.errors:
         return
     rows = sorted(outcome.errors)
-    summary = f"{len(rows)} of {len(outcome.texts)} rows failed; the first is row {rows[0]}: {outcome.errors[rows[0]]}"
+    summary = f"{len(rows)} of {len(outcome.values)} rows failed; the first is row {rows[0]}: {outcome.errors[rows[0]]}"
     if errors == "coerce":
         where = f"column '{into}_error'" if isinstance(data, pd.DataFrame) else "attrs['pagednb']['failures']"
         warnings.warn(f"{summary} All reasons are in {where}.", RowErrorsWarning, stacklevel=_callers_level())
         return
     failed = data.to_frame(name="value" if data.name is None else data.name) if isinstance(data, pd.Series) else data
     failed = failed.iloc[rows].copy()
-    failed[as_label(failed, f"{into}_error")] = _text_array([outcome.errors[row] for row in rows])
+    failed[as_label(failed, f"{into}_error")] = text_array([outcome.errors[row] for row in rows])
     raise RowErrors(summary, frame=failed, hint="The exception's frame holds the failed rows with their reasons.")
 
 
@@ -99,5 +93,6 @@ def as_label(frame: pd.DataFrame, name: str) -> Hashable:
     return (name, *[""] * (frame.columns.nlevels - 1)) if frame.columns.nlevels > 1 else name
 
 
-def _text_array(values: list[str | None]) -> Any:
+def text_array(values: list[str | None]) -> Any:
+    """Return texts as an array of pandas' text dtype, None as NA."""
     return pd.array(values, dtype=TEXT_DTYPE)

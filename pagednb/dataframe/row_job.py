@@ -1,81 +1,44 @@
 """Runs prompts through the engine row by row: bounded, deduplicated, one bad row never spoiling the rest.
 
-The accessor hands in an iterator of rendered prompts; the job encodes a chunk, submits it, collects what is finished,
-and goes on, so the engine runs from the first chunk and at most ``max_pending`` prompts wait in it however many rows
-come. Knows no pandas and no templates.
+The verb hands in a task and an iterator of rendered prompts; the job encodes a chunk, submits it, collects what is
+finished, and goes on, so the engine runs from the first chunk and at most ``max_pending`` prompts wait in it however
+many rows come. Knows no pandas, no templates and no verbs.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pagednb.dataframe.equal_rows import EqualRows
 from pagednb.dataframe.kept_rows import KeptRows
-from pagednb.dataframe.model_prompt import as_model_sees_it, encode_prompts, require_chat_template_for
+from pagednb.dataframe.model_prompt import require_chat_template_for
+from pagednb.dataframe.prompt_encoder import EncodedRow, PromptEncoder, Truncation
 from pagednb.dataframe.report import RunFigures
+from pagednb.dataframe.row_chunks import CHUNK_ROWS, Prompt, chunks_of, why_unrunnable
+from pagednb.dataframe.row_outcome import RowOutcome
+from pagednb.dataframe.row_task import Answer, RowFailure, RowRequests, RowTask
 from pagednb.engine.interrupts import keeping_interrupts
 from pagednb.errors import ContextLengthError, PagednbError, PromptError
-from pagednb.outputs import RequestOutput
-from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pagednb.engine.call import Call
     from pagednb.engine.llm_engine import LLMEngine
-
-CHUNK_ROWS = 256
-"""Rows encoded at once: large enough for the tokenizer's batch speed, small enough that the engine never waits long."""
-
-CHUNK_CHARS = 1_000_000
-"""A chunk of longer rows ends here: the tokenizer hears no interrupt, so a batch must take well under 0.5 s."""
+    from pagednb.outputs import RequestOutput
 
 MIN_PENDING_ROWS = 1024
 POLL_S = 0.1
-
-Prompt = tuple[int, str | PagednbError]
-"""Position of a row and its text, or why it has none."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RowOutcome:
-    """Results by row position: ``texts[i]`` is None when row i is missing or failed; ``errors`` names the failed."""
-
-    texts: list[str | None]
-    errors: dict[int, str]
-    figures: RunFigures
-
-    @classmethod
-    def empty(cls, *, num_rows: int, num_missing: int = 0, num_not_sampled: int = 0) -> RowOutcome:
-        """Return the outcome of a run that has not begun; ``run_rows`` fills it in place."""
-        left_out = {"missing": num_missing, "not_sampled": num_not_sampled}
-        figures = RunFigures(rows=num_rows, **left_out, rows_done=num_missing + num_not_sampled)
-        return cls([None] * num_rows, {}, figures)
-
-    def copy(self) -> RowOutcome:
-        """Return this moment's state of an outcome that another thread fills."""
-        return RowOutcome(list(self.texts), dict(self.errors), dataclasses.replace(self.figures))
-
-
-@dataclasses.dataclass(frozen=True)
-class Truncation:
-    """How rows that are too long become shorter.
-
-    ``shorten`` gets a row's position and a question, whether a text fits; it returns the row's longest prompt that
-    does, or None. A prompt fits with ``max_prompt_tokens``.
-    """
-
-    shorten: Callable[[int, Callable[[str], bool]], str | None]
-    max_prompt_tokens: int
+Value = TypeVar("Value")
+Key = tuple[int, int]
+"""Of a request in the engine call: the row's position in the frame, and which of the row's requests it is."""
 
 
 def run_rows(
     engine: LLMEngine,
     prompts: Iterator[Prompt],
-    params: SamplingParams,
+    task: RowTask[Value],
     *,
     num_rows: int,
     num_missing: int = 0,
@@ -83,9 +46,9 @@ def run_rows(
     watch: Callable[[RunFigures], None] = lambda figures: None,
     kept: KeptRows | None = None,
     truncation: Truncation | None = None,
-    outcome: RowOutcome | None = None,
-) -> RowOutcome:
-    """Generate one text per prompt. Rows that cannot be run are in ``errors``; the others are not disturbed.
+    outcome: RowOutcome[Value] | None = None,
+) -> RowOutcome[Value]:
+    """Compute one value per prompt. Rows that cannot be run are in ``errors``; the others are not disturbed.
 
     A model with a chat template sees ``[system, user]`` messages, any other the text as it stands. ``kept`` answers
     rows that earlier runs computed, and gets those of this run, whatever ends it. ``outcome`` is filled as rows are
@@ -98,7 +61,8 @@ def run_rows(
     require_chat_template_for(system, engine)
     outcome = outcome or RowOutcome.empty(num_rows=num_rows, num_missing=num_missing)
     kept = kept or KeptRows()
-    job = _RowJob(engine, params, outcome, system=system, watch=watch, kept=kept, truncation=truncation)
+    encoder = PromptEncoder(engine, task.questions, system=system, truncation=truncation)
+    job = _RowJob(engine, task, encoder, outcome, watch=watch, kept=kept)
     try:
         job.run(prompts)
     except KeyboardInterrupt as interrupt:
@@ -110,39 +74,45 @@ def run_rows(
     return outcome
 
 
-class _RowJob:
-    """The state of one run. A position is a row's place in the frame, and its key in the engine call."""
+@dataclasses.dataclass(slots=True)
+class _RowUnderWay:
+    """A row whose requests are with the engine; ``outputs`` are in their order."""
+
+    requests: RowRequests
+    outputs: list[RequestOutput | None]
+    num_left: int
+
+
+class _RowJob(Generic[Value]):
+    """The state of one run. A position is a row's place in the frame."""
 
     def __init__(
         self,
         engine: LLMEngine,
-        params: SamplingParams,
-        outcome: RowOutcome,
+        task: RowTask[Value],
+        encoder: PromptEncoder,
+        outcome: RowOutcome[Value],
         *,
-        system: str | None,
         watch: Callable[[RunFigures], None],
         kept: KeptRows,
-        truncation: Truncation | None,
     ) -> None:
-        self._texts = outcome.texts
+        self._values = outcome.values
         self._errors = outcome.errors
         self._figures = outcome.figures
         self._kept = kept
-        self._truncation = truncation
         self._engine = engine
-        self._params = params
-        self._system = system
+        self._task = task
+        self._encoder = encoder
         self._watch = watch
         self._start_s = time.perf_counter()
         self._max_pending = max(MIN_PENDING_ROWS, 2 * engine.max_num_seqs)
-        # digest of a prompt -> the first row that has it; rows that wait for that row's result
-        self._digest_to_first: dict[bytes, int] = {}
-        self._first_to_followers: dict[int, list[int]] = {}
+        self._equal_rows = EqualRows()
+        self._under_way: dict[int, _RowUnderWay] = {}
 
     def run(self, prompts: Iterator[Prompt]) -> None:
         try:
             with self._engine.open_call() as call:
-                for chunk in _chunks(prompts):
+                for chunk in chunks_of(prompts):
                     with keeping_interrupts():
                         self._submit(call, self._drop_unrunnable(chunk))
                     self._collect(call, 0)
@@ -158,28 +128,22 @@ class _RowJob:
         for position, text in chunk:
             if isinstance(text, PagednbError):
                 self._fail(position, text.message)
-            elif not text or text.isspace():
-                self._fail(position, "The prompt is empty.")
-            elif (data := _utf8(text)) is None:
-                self._fail(position, "The text is not valid Unicode (it holds a lone surrogate).")
-            elif not self._follows_earlier(position, data) and not self._resumes(position, text):
+            elif (reason := why_unrunnable(text)) is not None:
+                self._fail(position, reason)
+            elif not self._follows_earlier(position, text) and not self._resumes(position, text):
                 runnable.append((position, text))
         return runnable
 
-    def _follows_earlier(self, position: int, data: bytes) -> bool:
+    def _follows_earlier(self, position: int, text: str) -> bool:
         """Whether an earlier row has the same prompt and answers for this one too."""
-        if not self._params.is_deterministic:
+        if not self._task.is_deterministic:
             return False
-        digest = hashlib.blake2b(data, digest_size=16).digest()
-        first = self._digest_to_first.setdefault(digest, position)
-        if first == position:
-            self._first_to_followers[position] = []
+        first = self._equal_rows.first_of(position, text)
+        if first is None:
             return False
         self._figures.duplicates += 1
-        if first in self._first_to_followers:
-            self._first_to_followers[first].append(position)
-        else:
-            self._settle(position, self._texts[first], self._errors.get(first))
+        if self._equal_rows.is_settled(first):
+            self._settle(position, self._values[first], self._errors.get(first))
         return True
 
     def _resumes(self, position: int, text: str) -> bool:
@@ -188,91 +152,88 @@ class _RowJob:
         if answer is None:
             return False
         self._figures.resumed += 1
-        self._settle_output(position, answer[0])
+        self._settle_answer(position, answer)
         return True
 
-    def _reuses(self, position: int, token_ids: np.ndarray) -> bool:
+    def _reuses(self, row: EncodedRow) -> bool:
         """Whether the result cache holds this row's answer."""
-        answer = self._kept.recall(position, token_ids)
+        answer = self._kept.recall(row.position, [prompt.token_ids for prompt in row.prompts])
         if answer is None:
             return False
         self._figures.reused += 1
-        self._settle_output(position, answer[0])
+        self._settle_answer(row.position, answer)
         return True
 
-    def _submit(self, call: Call[int], rows: list[tuple[int, str]]) -> None:
-        rendered = []
-        for position, text in rows:
-            try:
-                rendered.append((position, self._as_model_sees_it(text)))
-            except PromptError as error:
-                self._fail(position, error.message)
-        if not rendered:
+    def _submit(self, call: Call[Key], rows: list[tuple[int, str]]) -> None:
+        encoded, failures = self._encoder.encode(rows)
+        for position, reason in failures.items():
+            self._fail(position, reason)
+        for row in encoded:
+            self._figures.truncated += row.is_cut
+            if not self._reuses(row):
+                self._ask(call, row)
+
+    def _ask(self, call: Call[Key], row: EncodedRow) -> None:
+        position = row.position
+        try:
+            requests = self._task.requests(row.prompts)
+            for index, (token_ids, params) in enumerate(requests.asks):
+                call.submit((position, index), token_ids, params)
+        except (ContextLengthError, PromptError, RowFailure) as error:
+            self._fail(position, error.message)  # outputs of its earlier requests will find no row
             return
-        texts = [text for _, text in rendered]
-        for (position, _), encoded in zip(rendered, self._encode(texts), strict=True):
-            token_ids = self._fitting(position, encoded)
-            if self._reuses(position, token_ids):
-                continue
-            try:
-                call.submit(position, token_ids, self._params)
-            except (ContextLengthError, PromptError) as error:
-                self._fail(position, error.message)
-            else:
-                self._figures.computed += 1
-                self._figures.submitted_tokens += len(token_ids)
+        num_asks = len(requests.asks)
+        self._under_way[position] = _RowUnderWay(requests, [None] * num_asks, num_asks)
+        self._figures.computed += 1
+        self._figures.submitted_tokens += sum(len(token_ids) for token_ids, _ in requests.asks)
+        if not num_asks:
+            self._finish(position)
 
-    def _encode(self, texts: list[str]) -> list[np.ndarray]:
-        return encode_prompts(self._engine, texts)
-
-    def _fitting(self, position: int, token_ids: np.ndarray) -> np.ndarray:
-        """The prompt's tokens, of a shorter prompt if they are too many; as they are where nothing helps."""
-        truncation = self._truncation
-        if truncation is None or len(token_ids) <= truncation.max_prompt_tokens:
-            return token_ids
-
-        def fits(text: str) -> bool:
-            return len(self._encode([self._as_model_sees_it(text)])[0]) <= truncation.max_prompt_tokens
-
-        text = truncation.shorten(position, fits)
-        if text is None:
-            return token_ids
-        self._figures.truncated += 1
-        return self._encode([self._as_model_sees_it(text)])[0]
-
-    def _as_model_sees_it(self, text: str) -> str:
-        return as_model_sees_it(self._engine, text, self._system)
-
-    def _collect(self, call: Call[int], timeout_s: float) -> None:
+    def _collect(self, call: Call[Key], timeout_s: float) -> None:
         with keeping_interrupts():
-            for position, output in call.poll(timeout_s):
-                self._figures.count_finished(output)
-                if output.outputs[0].finish_reason != "abort":
-                    self._kept.keep(position, [output])
-                self._settle_output(position, output)
+            for (position, index), output in call.poll(timeout_s):
+                row = self._under_way.get(position)
+                if row is None:
+                    continue
+                row.outputs[index] = output
+                row.num_left -= 1
+                if not row.num_left:
+                    self._finish(position)
             self._tell()
 
-    def _collect_until(self, call: Call[int], num_pending: int) -> None:
+    def _collect_until(self, call: Call[Key], num_pending: int) -> None:
         while call.num_pending > num_pending:
             self._collect(call, POLL_S)
 
-    def _settle_output(self, position: int, output: RequestOutput) -> None:
-        completion = output.outputs[0]
-        if completion.finish_reason == "abort":
+    def _finish(self, position: int) -> None:
+        row = self._under_way.pop(position)
+        outputs: list[Any] = row.outputs
+        self._figures.count_finished(outputs)
+        if any(output.outputs[0].finish_reason == "abort" for output in outputs):
             self._fail(position, "The request was aborted.")
             return
-        if completion.finish_reason == "length":
+        answer = row.requests.condense(outputs)
+        self._kept.keep(position, answer)
+        self._settle_answer(position, answer)
+
+    def _settle_answer(self, position: int, answer: Answer) -> None:
+        if answer[0].outputs[0].finish_reason == "length":
             self._figures.cut_at_max_tokens += 1
-        self._settle(position, completion.text, None)
+        try:
+            value = self._task.value(answer)
+        except RowFailure as failure:  # the answer is kept all the same: another run would get it again
+            self._settle(position, None, failure.message)
+        else:
+            self._settle(position, value, None)
 
     def _fail(self, position: int, reason: str) -> None:
         self._kept.keep_failure(position, reason)
         self._settle(position, None, reason)
 
-    def _settle(self, position: int, text: str | None, reason: str | None) -> None:
+    def _settle(self, position: int, value: Value | None, reason: str | None) -> None:
         """Write the result of a row, and of the rows that waited for it."""
-        for row in (position, *self._first_to_followers.pop(position, ())):
-            self._texts[row] = text
+        for row in (position, *self._equal_rows.settle(position)):
+            self._values[row] = value
             self._figures.rows_done += 1
             if reason is not None:
                 self._errors[row] = reason
@@ -289,23 +250,3 @@ def _how_far(figures: RunFigures, *, will_resume: bool) -> str:
     if will_resume:
         return f"{done}, run the cell again to resume."
     return f"{done}; pagednb.last_run().frame holds them."
-
-
-def _chunks(prompts: Iterator[Prompt]) -> Iterator[list[Prompt]]:
-    chunk: list[Prompt] = []
-    num_chars = 0
-    for prompt in prompts:
-        chunk.append(prompt)
-        num_chars += len(prompt[1]) if isinstance(prompt[1], str) else 0
-        if len(chunk) == CHUNK_ROWS or num_chars >= CHUNK_CHARS:
-            yield chunk
-            chunk, num_chars = [], 0
-    if chunk:
-        yield chunk
-
-
-def _utf8(text: str) -> bytes | None:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return None

@@ -1,4 +1,4 @@
-"""The options that every verb takes beside its own: what happens to long rows, and what is kept of a run."""
+"""The options that every verb takes beside its own: what runs and is shown, what happens to long rows, what is kept."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pagednb import runtime
 from pagednb.dataframe.cache_file import CacheFile
 from pagednb.dataframe.checkpoint import Checkpoint, CheckpointFolder
 from pagednb.dataframe.kept_rows import KeptRows, model_identity
+from pagednb.dataframe.progress import ProgressOption
 from pagednb.dataframe.result_cache import MemoryCache, ResultCache
 from pagednb.dataframe.row_sample import RowSample
 from pagednb.dataframe.truncation import TruncateOption, check_truncate
@@ -36,9 +37,10 @@ class RunOptions:
         cache: True: answers are kept in memory, False: not, a path: in that file. Only deterministic answers are kept.
         checkpoint: a folder that keeps rows as they are done, or a ``Checkpoint`` to say how often.
         background: the verb returns a ``Job`` at once.
+        progress: True or False for a bar, a callable for figures, None for what the environment says.
 
     Raises:
-        OptionError: a value of another kind.
+        OptionError: a value of another kind, or ``progress=True`` in the background.
     """
 
     sample: RowSample | None = None
@@ -46,6 +48,7 @@ class RunOptions:
     cache: CacheOption = True
     checkpoint: CheckpointOption = None
     background: bool = False
+    progress: ProgressOption = None
 
     def __post_init__(self) -> None:
         check_truncate(self.truncate)
@@ -55,6 +58,11 @@ class RunOptions:
             raise OptionError(f"checkpoint={self.checkpoint!r} is not valid.", hint="Use the path of a folder.")
         if not isinstance(self.background, bool):
             raise OptionError(f"background={self.background!r} is not valid.", hint="Use True or False.")
+        if self.background and self.progress:
+            raise OptionError(
+                "A run in the background shows nothing by itself.",
+                hint="Leave out progress=, and look at job.progress.",
+            )
 
     @contextlib.contextmanager
     def kept_rows(

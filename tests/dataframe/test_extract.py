@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from support.fake_engine import FakeEngine
 
 from pagednb import runtime
-from pagednb.dataframe import extract_run
 from pagednb.dataframe.accessor import frame
 from pagednb.dataframe.answer_schema import AnswerSchema
+from pagednb.dataframe.extract_verb import schema_params
 from pagednb.dataframe.options import row_sampling_params
 from pagednb.dataframe.results import TEXT_DTYPE
 from pagednb.errors import OptionError, RowErrors, RowErrorsWarning, SchemaError, TemplateError
@@ -47,7 +47,7 @@ def unconstrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def params(given: SamplingParams | None, options: Any, schema: AnswerSchema) -> SamplingParams:
         return row_sampling_params(given, options, {})
 
-    monkeypatch.setattr("pagednb.dataframe.accessor.schema_params", params)
+    monkeypatch.setattr("pagednb.dataframe.extract_verb.schema_params", params)
 
 
 def last_line(prompt: str) -> str:
@@ -156,11 +156,11 @@ def test_the_prompt_names_the_fields_before_the_row(monkeypatch: pytest.MonkeyPa
 def test_answers_are_held_to_the_schema() -> None:
     schema = AnswerSchema.of({"a": str})
     try:
-        params = extract_run.schema_params(None, {"max_tokens": 5}, schema)
+        params = schema_params(None, {"max_tokens": 5}, schema)
     except NotImplementedError:
         pytest.skip("constrained sampling is not built")
     assert (params.temperature, params.max_tokens, params.schema) == (0.0, 5, schema.text)
-    given_params = extract_run.schema_params(SamplingParams(temperature=1.0), {}, schema)
+    given_params = schema_params(SamplingParams(temperature=1.0), {}, schema)
     assert (given_params.temperature, given_params.schema) == (1.0, schema.text)
 
 

@@ -28,11 +28,11 @@ def test_keys_tell_prompts_models_and_tasks_apart() -> None:
     prompts = [[1, 2], [1, 2, 0], [258], [2, 1], []]
     names = [("a", "bc"), ("ab", "c"), ("", "abc"), ("é", "\ud800")]
     keys = {
-        answer_key(np.array(ids, dtype=np.int64), model=model, task=task) for ids in prompts for model, task in names
+        answer_key([np.array(ids, dtype=np.int64)], model=model, task=task) for ids in prompts for model, task in names
     }
     assert len(keys) == len(prompts) * len(names)
     ids = np.arange(10, dtype=np.int32)
-    same = [answer_key(array, model="m", task="t") for array in (ids, ids.astype(np.int64), np.repeat(ids, 2)[::2])]
+    same = [answer_key([array], model="m", task="t") for array in (ids, ids.astype(np.int64), np.repeat(ids, 2)[::2])]
     assert len(set(same)) == 1
 
 

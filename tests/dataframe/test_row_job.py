@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from support.fake_engine import FakeEngine, reverse
 
 from pagednb.dataframe.report import RunFigures
-from pagednb.dataframe.row_job import CHUNK_ROWS, MIN_PENDING_ROWS, run_rows
+from pagednb.dataframe.row_chunks import CHUNK_ROWS
+from pagednb.dataframe.row_job import MIN_PENDING_ROWS, run_rows
+from pagednb.dataframe.row_task import GenerateTask
 from pagednb.errors import OptionError, PagednbError, TemplateError
 from pagednb.sampling_params import SamplingParams
 
-GREEDY = SamplingParams(temperature=0.0, max_tokens=1000)
-SAMPLED = SamplingParams(temperature=1.0, max_tokens=1000)
+GREEDY = GenerateTask(SamplingParams(temperature=0.0, max_tokens=1000))
+SAMPLED = GenerateTask(SamplingParams(temperature=1.0, max_tokens=1000))
 
 
 def rows(*texts: str | PagednbError) -> Iterator[tuple[int, str | PagednbError]]:
@@ -25,7 +27,7 @@ def rows(*texts: str | PagednbError) -> Iterator[tuple[int, str | PagednbError]]
 
 def test_results_stand_at_their_positions() -> None:
     outcome = run_rows(FakeEngine(), rows("ab", "cd", "ef"), GREEDY, num_rows=3)
-    assert outcome.texts == ["ba", "dc", "fe"]
+    assert outcome.values == ["ba", "dc", "fe"]
     assert outcome.errors == {}
     assert (outcome.figures.computed, outcome.figures.rows_done) == (3, 3)
 
@@ -34,7 +36,7 @@ def test_one_bad_row_spoils_no_other() -> None:
     engine = FakeEngine(max_model_len=50)
     bad = ["", " \n", "x" * 60, "\ud800", TemplateError("broken field")]
     outcome = run_rows(engine, rows("good", *bad, "also good"), GREEDY, num_rows=7)
-    assert outcome.texts == ["doog", None, None, None, None, None, "doog osla"]
+    assert outcome.values == ["doog", None, None, None, None, None, "doog osla"]
     assert {row: reason.split()[-1] for row, reason in outcome.errors.items()} == {
         1: "empty.",
         2: "empty.",
@@ -52,7 +54,7 @@ def test_every_row_has_its_own_result(texts: list[str], is_greedy: bool, seed: i
     outcome = run_rows(engine, rows(*texts), GREEDY if is_greedy else SAMPLED, num_rows=len(texts))
     for row, text in enumerate(texts):
         is_bad = text in ("", "x" * 60)
-        assert outcome.texts[row] == (None if is_bad else reverse(text))
+        assert outcome.values[row] == (None if is_bad else reverse(text))
         assert (row in outcome.errors) == is_bad
     figures = outcome.figures
     assert figures.rows_done == figures.rows == len(texts)
@@ -64,10 +66,11 @@ def test_every_row_has_its_own_result(texts: list[str], is_greedy: bool, seed: i
 
 def test_equal_rows_are_computed_once_when_the_answer_is_deterministic() -> None:
     texts = ["same", "other", "same"] * 1000
-    for params, computed in ((GREEDY, 2), (SamplingParams(seed=3), 2), (SAMPLED, 3000), (SamplingParams(n=1), 3000)):
+    seeded, drawn = (GenerateTask(SamplingParams(seed=seed)) for seed in (3, None))
+    for task, computed in ((GREEDY, 2), (seeded, 2), (SAMPLED, 3000), (drawn, 3000)):
         engine = FakeEngine()
-        outcome = run_rows(engine, rows(*texts), params, num_rows=3000)
-        assert outcome.texts == ["emas", "rehto", "emas"] * 1000
+        outcome = run_rows(engine, rows(*texts), task, num_rows=3000)
+        assert outcome.values == ["emas", "rehto", "emas"] * 1000
         assert len(engine.calls[0].submitted) == outcome.figures.computed == computed
         assert outcome.figures.duplicates == 3000 - computed
 
@@ -78,7 +81,7 @@ def test_the_engine_holds_at_most_a_window_of_rows(max_num_seqs: int) -> None:
     window = max(MIN_PENDING_ROWS, 2 * max_num_seqs)
     texts = [f"row {i}" for i in range(3 * window)]
     outcome = run_rows(engine, rows(*texts), GREEDY, num_rows=len(texts))
-    assert outcome.texts == [reverse(text) for text in texts]
+    assert outcome.values == [reverse(text) for text in texts]
     assert window - CHUNK_ROWS < engine.calls[0].max_num_pending <= window
 
 
@@ -148,14 +151,14 @@ def test_an_interrupt_says_how_far_it_came_and_closes_the_call() -> None:
     ]  # IPython's hook
     assert engine.calls[0].num_aborted > 0
     engine.on_poll = lambda: None
-    assert run_rows(engine, rows("ab"), GREEDY, num_rows=1).texts == ["ba"]
+    assert run_rows(engine, rows("ab"), GREEDY, num_rows=1).values == ["ba"]
 
 
 def test_a_chat_template_sees_messages() -> None:
     engine = FakeEngine(has_chat_template=True, answer=str.upper)
-    assert run_rows(engine, rows("hi"), GREEDY, num_rows=1).texts == ["<USER>HI<ASSISTANT>"]
+    assert run_rows(engine, rows("hi"), GREEDY, num_rows=1).values == ["<USER>HI<ASSISTANT>"]
     outcome = run_rows(engine, rows("hi"), GREEDY, num_rows=1, system="Be brief: {x}")
-    assert outcome.texts == ["<SYSTEM>BE BRIEF: {X}<USER>HI<ASSISTANT>"]
+    assert outcome.values == ["<SYSTEM>BE BRIEF: {X}<USER>HI<ASSISTANT>"]
 
 
 def test_a_system_message_needs_a_chat_template() -> None:
@@ -167,10 +170,13 @@ def test_a_system_message_needs_a_chat_template() -> None:
 
 def test_figures_count_tokens_and_cut_texts() -> None:
     outcome = run_rows(
-        FakeEngine(), rows("abcdef", "ab", "abcdef"), SamplingParams(temperature=0, max_tokens=3), num_rows=3
+        FakeEngine(),
+        rows("abcdef", "ab", "abcdef"),
+        GenerateTask(SamplingParams(temperature=0, max_tokens=3)),
+        num_rows=3,
     )
     figures = outcome.figures
-    assert outcome.texts == ["fed", "ba", "fed"]
+    assert outcome.values == ["fed", "ba", "fed"]
     assert (figures.prompt_tokens, figures.cached_tokens, figures.output_tokens) == (8, 2, 5)
     assert figures.cut_at_max_tokens == 1
     assert figures.seconds > 0
