@@ -27,13 +27,20 @@ class KernelSet:
     shared_prefix_attention: Callable[..., torch.Tensor]
     apply_token_masks: Callable[..., None]
     sample_tokens: Callable[..., torch.Tensor]
+    token_logprobs: Callable[..., tuple[torch.Tensor, torch.Tensor]]
     step_inputs: Callable[..., StepInputs]
     advance_rows: Callable[..., None]
 
 
 def torch_kernels() -> KernelSet:
     """Return the plain torch implementations: any device, any float dtype."""
-    from pagednb.kernels import reference, reference_attention, reference_sampling, reference_step
+    from pagednb.kernels import (
+        reference,
+        reference_attention,
+        reference_logprobs,
+        reference_sampling,
+        reference_step,
+    )
 
     return KernelSet(
         linear=reference.linear,
@@ -46,6 +53,7 @@ def torch_kernels() -> KernelSet:
         shared_prefix_attention=reference_attention.shared_prefix_attention,
         apply_token_masks=reference_sampling.apply_token_masks,
         sample_tokens=reference_sampling.sample_tokens,
+        token_logprobs=reference_logprobs.token_logprobs,
         step_inputs=reference_step.step_inputs,
         advance_rows=reference_step.advance_rows,
     )
@@ -65,6 +73,7 @@ def triton_kernels() -> KernelSet:
         shared_prefix_attention,
         silu_and_mul,
         step_inputs,
+        token_logprobs,
     )
 
     return KernelSet(
@@ -78,6 +87,7 @@ def triton_kernels() -> KernelSet:
         shared_prefix_attention=shared_prefix_attention.shared_prefix_attention,
         apply_token_masks=apply_token_masks.apply_token_masks,
         sample_tokens=sample_tokens.sample_tokens,
+        token_logprobs=token_logprobs.token_logprobs,
         step_inputs=step_inputs.step_inputs,
         advance_rows=advance_rows.advance_rows,
     )

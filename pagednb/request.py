@@ -67,14 +67,15 @@ class Request:
     def wants_updates(self) -> bool:
         """Whether each new token must be reported: someone watches, text can end it, or logprobs are collected."""
         params = self.sampling_params
-        return self.stream or bool(params.stop) or params.logprobs is not None
+        return self.stream or bool(params.stop) or params.num_logprobs is not None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TokenLogprobs:
     """Log-probabilities at one generated position, from the raw logits (before temperature and penalties).
 
-    ``top_token_ids`` and ``top_logprobs`` are equally long, most likely first; ``rank`` is 1 for the most likely token.
+    ``top_token_ids`` and ``top_logprobs`` are equally long: the most likely first, or the tokens that the request named
+    in its order. ``rank`` is 1 for the most likely token.
     """
 
     logprob: float

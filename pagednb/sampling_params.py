@@ -36,6 +36,7 @@ GREEDY_TEMPERATURE = 1e-5
 """Temperatures below this are greedy: dividing by them would overflow fp32 logits."""
 
 MAX_LOGPROBS = 20
+MAX_LOGPROB_TOKEN_IDS = 64
 MAX_N = 2**14
 """Samples of one prompt, as many as vLLM allows."""
 
@@ -65,6 +66,9 @@ class SamplingParams:
         stop_token_ids: Token ids that end it.
         ignore_eos: Go on after the model's own end token [False].
         logprobs: Report the chosen token and so many of the likeliest ones, 0 to 20, at every position.
+        logprob_token_ids: Report the chosen token and exactly these, 64 at most, at every position. Like ``logprobs``
+            they are of the whole vocabulary, before temperature, bias, penalties and constraints; at most one of the
+            two may be given. The rank is reported of the chosen token only.
         logit_bias: Token id -> what is added to its logit, -100 to 100.
         detokenize: False leaves ``text`` empty [True].
         skip_special_tokens: Leave tokens such as the end token out of ``text`` [True].
@@ -100,6 +104,7 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] | list[int] | None = None
     ignore_eos: bool = False
     logprobs: int | None = None
+    logprob_token_ids: tuple[int, ...] | list[int] | None = None
     logit_bias: Mapping[int, float] | None = None
     detokenize: bool = True
     skip_special_tokens: bool = True
@@ -141,7 +146,9 @@ class SamplingParams:
         bias = self.logit_bias or {}
         values["logit_bias"] = {plain_number(i): plain_number(value) for i, value in bias.items()} or None
         values["schema"] = None if self.schema is None else compact(json_schema_of(self.schema))
-        values["choices"] = None if self.choices is None else _as_tuple("choices", self.choices)
+        for name in ("choices", "logprob_token_ids"):
+            value = getattr(self, name)
+            values[name] = None if value is None else _as_tuple(name, value)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -161,10 +168,19 @@ class SamplingParams:
         return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1.0)
 
     @property
+    def num_logprobs(self) -> int | None:
+        """How many logprobs each position brings beside that of the chosen token; None when they are not asked for."""
+        return self.logprobs if self.logprob_token_ids is None else len(self.logprob_token_ids)
+
+    @property
     def needs_host_each_step(self) -> bool:
         """Whether the host has work between two tokens: several decode steps cannot go out at once."""
-        has_values = bool(self.logit_bias or self.min_tokens or self.has_penalties or self.logprobs is not None)
-        return has_values or self.constraint is not None
+        return self.changes_logits or self.num_logprobs is not None or self.constraint is not None
+
+    @property
+    def changes_logits(self) -> bool:
+        """Whether something is added to logits before they are sampled from, constraints aside."""
+        return bool(self.logit_bias or self.min_tokens or self.has_penalties)
 
     @property
     def constraint(self) -> Constraint | None:
@@ -210,11 +226,24 @@ class SamplingParams:
             self.logprobs,
             f"a whole number from 0 to {MAX_LOGPROBS}",
         )
+        self._check_logprob_token_ids()
         for name in _SWITCHES:
             _require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
         for token_id, bias in (self.logit_bias or {}).items():
             ok = is_whole(token_id) and token_id >= 0 and is_finite(bias) and -100 <= bias <= 100
             _require(ok, "logit_bias", {token_id: bias}, "token ids mapped to biases in [-100, 100]")
+
+    def _check_logprob_token_ids(self) -> None:
+        token_ids = self.logprob_token_ids
+        if token_ids is None:
+            return
+        ok = 1 <= len(token_ids) <= MAX_LOGPROB_TOKEN_IDS and all(is_whole(i) and i >= 0 for i in token_ids)
+        _require(ok, "logprob_token_ids", list(token_ids), f"1 to {MAX_LOGPROB_TOKEN_IDS} token ids")
+        if self.logprobs is not None:
+            raise OptionError(
+                "logprobs and logprob_token_ids were given; one of them says which tokens are reported.",
+                hint="Give one.",
+            )
 
     def _check_stop(self) -> None:
         for text in self.stop or ():

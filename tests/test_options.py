@@ -49,6 +49,7 @@ WRONG_SAMPLING_VALUES: dict[str, list[Any]] = {
     "stop": [5, "", ["a", None], [""]],
     "stop_token_ids": [5, [-1], ["a"], "12"],
     "logprobs": [-1, 21, True],
+    "logprob_token_ids": [5, "12", [], [-1], ["a"], [True], [2.5], list(range(65))],
     "logit_bias": [[1, 2], {"5": 1}, {5: 101}, {5: None}, {-1: 1}],
     "ignore_eos": ["no", None],
     "detokenize": [None],

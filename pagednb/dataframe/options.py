@@ -15,7 +15,7 @@ DEFAULT_MAX_TOKENS = 256
 RUN_OPTIONS = ("sample", "random_state", "truncate", "cache", "checkpoint", "background")
 VERB_OPTIONS = ("system", "into", "errors", "progress", "sampling_params", *RUN_OPTIONS)
 # sampling parameters that have no place in a column of text; the value is the one that changes nothing
-_ONE_TEXT_A_ROW: Mapping[str, Any] = {"n": 1, "logprobs": None, "detokenize": True}
+_ONE_TEXT_A_ROW: Mapping[str, Any] = {"n": 1, "logprobs": None, "logprob_token_ids": None, "detokenize": True}
 
 
 def row_sampling_params(

@@ -141,7 +141,8 @@ class InputProcessor:
     def _check_params(self, params: SamplingParams) -> None:
         if params.stop and self._codec is None:
             raise OptionError("stop strings need a tokenizer, and the engine has none.", hint="Use stop_token_ids.")
-        for name, token_ids in (("stop_token_ids", params.stop_token_ids), ("logit_bias", params.logit_bias)):
+        for name in ("stop_token_ids", "logprob_token_ids", "logit_bias"):
+            token_ids = getattr(params, name)
             if token_ids and max(token_ids) >= self._vocab_size:
                 raise OptionError(
                     f"SamplingParams {name} has token id {max(token_ids)}, outside the model's vocabulary of "

@@ -66,6 +66,7 @@ class OutputProcessor:
         self._decoder = decoder
         self._sequences: dict[int, _Sequence] = {}
         self._num_groups = 0
+        self._token_texts: dict[int, str] = {}  # of logprobs: rows that ask for the same tokens are many
 
     @property
     def num_pending(self) -> int:
@@ -158,7 +159,7 @@ class OutputProcessor:
         )
 
     def _completion(self, index: int, sequence: _Sequence) -> CompletionOutput:
-        wants_logprobs = sequence.request.sampling_params.logprobs is not None
+        wants_logprobs = sequence.request.sampling_params.num_logprobs is not None
         finish_reason = None if sequence.last is None else sequence.last.finish_reason
         return CompletionOutput(
             index=index,
@@ -171,15 +172,20 @@ class OutputProcessor:
         )
 
     def _logprob_dicts(self, sequence: _Sequence) -> Iterator[dict[int, Logprob]]:
-        """One dict a position: the sampled token first, then the likeliest."""
+        """One dict a position: the sampled token first, then the likeliest, or those that the request named."""
+        is_ranked = sequence.request.sampling_params.logprob_token_ids is None
         for token_id, entry in zip(sequence.token_ids, sequence.logprobs, strict=True):
-            ranked = {token_id: (entry.logprob, entry.rank)}
+            ranked: dict[int, tuple[float, int | None]] = {token_id: (entry.logprob, entry.rank)}
             for rank, (top_id, logprob) in enumerate(zip(entry.top_token_ids, entry.top_logprobs, strict=True), 1):
-                ranked.setdefault(top_id, (logprob, rank))
+                ranked.setdefault(top_id, (logprob, rank if is_ranked else None))
             yield {i: Logprob(logprob, rank, self._token_text(i)) for i, (logprob, rank) in ranked.items()}
 
     def _token_text(self, token_id: int) -> str | None:
-        return None if self._decoder is None else self._decoder.decode([token_id], skip_special_tokens=False)
+        if self._decoder is None:
+            return None
+        if token_id not in self._token_texts:
+            self._token_texts[token_id] = self._decoder.decode([token_id], skip_special_tokens=False)
+        return self._token_texts[token_id]
 
 
 def _take(sequence: _Sequence, update: RequestUpdate, time_s: float) -> None:

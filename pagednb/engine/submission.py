@@ -24,7 +24,7 @@ class Submission:
     @property
     def wants_each_token(self) -> bool:
         """Whether the caller needs updates before the last; stop strings alone are the loop's affair."""
-        return self.request.stream or self.request.sampling_params.logprobs is not None
+        return self.request.stream or self.request.sampling_params.num_logprobs is not None
 
 
 def end_at_stop_string(core: EngineCore, submission: Submission, update: RequestUpdate) -> RequestUpdate:

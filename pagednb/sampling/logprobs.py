@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from pagednb.sampling.transfer import to_device, to_host
 from pagednb.scheduler.output import LogprobArrays
@@ -69,13 +70,18 @@ class RawLogits:
 
 
 def concatenate(parts: list[LogprobTensors]) -> LogprobTensors | None:
-    """Join the chunks of one step; None when no row asked."""
+    """Join the parts of one step, padded to the widest; None when no row asked."""
     if len(parts) <= 1:
         return parts[0] if parts else None
+    width = max(part.top_token_ids.shape[1] for part in parts)
     return LogprobTensors(
         sample_positions=np.concatenate([part.sample_positions for part in parts]),
         sampled_logprobs=torch.cat([part.sampled_logprobs for part in parts]),
         ranks=torch.cat([part.ranks for part in parts]),
-        top_token_ids=torch.cat([part.top_token_ids for part in parts]),
-        top_logprobs=torch.cat([part.top_logprobs for part in parts]),
+        top_token_ids=torch.cat([_widened(part.top_token_ids, width) for part in parts]),
+        top_logprobs=torch.cat([_widened(part.top_logprobs, width) for part in parts]),
     )
+
+
+def _widened(columns: torch.Tensor, width: int) -> torch.Tensor:
+    return F.pad(columns, (0, width - columns.shape[1]))

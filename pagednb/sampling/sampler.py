@@ -16,6 +16,7 @@ import torch
 from pagednb.kernels.kernel_set import KernelSet
 from pagednb.sampling.logits_processors import TokenBiases
 from pagednb.sampling.logprobs import LogprobTensors, RawLogits, concatenate
+from pagednb.sampling.named_tokens import NamedLogits, NamedTokens
 from pagednb.sampling.penalties import Penalties
 from pagednb.sampling.row_features import RowValues
 from pagednb.sampling.token_masks import TokenMaskTable
@@ -67,7 +68,8 @@ class Sampler:
         self._masks = TokenMaskTable(num_rows, vocab_size=vocab_size, device=device)
         self._filtered = RowValues(num_rows)  # rows with top_k, top_p or min_p; the value has no meaning
         self._num_logprobs = RowValues(num_rows)
-        self._processed = RowValues(num_rows)  # rows that sample_plain cannot serve; the value has no meaning
+        self._named = NamedTokens(num_rows, kernels.token_logprobs)
+        self._processed = RowValues(num_rows)  # rows whose logits must be fp32; the value has no meaning
         self._chunk_rows = max(1, logits_chunk_bytes // (vocab_size * torch.float32.itemsize))
 
     def admit(self, admission: Admission) -> None:
@@ -79,7 +81,9 @@ class Sampler:
             self._filtered.set(admission.row, 1)
         if params.logprobs is not None:
             self._num_logprobs.set(admission.row, params.logprobs)
-        if params.needs_host_each_step:
+        if params.logprob_token_ids is not None:
+            self._named.admit(admission.row, tuple(params.logprob_token_ids))
+        if params.changes_logits or params.logprobs is not None:
             self._processed.set(admission.row, 1)
 
     def release(self, rows: np.ndarray) -> None:
@@ -88,6 +92,7 @@ class Sampler:
         self._penalties.release(rows)
         self._filtered.pop(rows)
         self._num_logprobs.pop(rows)
+        self._named.release(rows)
         self._processed.pop(rows)
 
     def receive_masks(self, masks: TokenMasks) -> None:
@@ -101,7 +106,7 @@ class Sampler:
 
     def are_plain(self, rows: np.ndarray) -> bool:
         """Whether ``sample_plain`` serves ``rows``: no bias, ``min_tokens``, penalties or logprobs among them."""
-        return not len(self._processed.select(rows)[0])
+        return not self._are_processed(rows) and self._named.are_absent(rows)
 
     def sample_plain(
         self,
@@ -132,21 +137,29 @@ class Sampler:
             stop = min(start + self._chunk_rows, len(hidden))
             logits = compute_logits(hidden[start:stop])
             part = inputs.chunk(start, stop)
-            if not self.are_plain(part.rows):
+            if self._are_processed(part.rows):
                 logits = logits.float()  # biases and penalties are added in fp32, logprobs taken from it
-            raw = self._keep_raw(logits, part.rows, int(width))
+            raw = self._keep_raw(logits, part, int(width))
             self._biases.apply(logits, part.rows, part.positions)
             self._penalties.apply(logits, part.rows)
             token_ids.append(self._draw(logits, part, has_filters=self.has_filters))
-            if raw is not None:
-                logprobs.append(raw.gather(token_ids[-1], start))
+            logprobs += [each.gather(token_ids[-1], start) for each in raw]
         tokens = token_ids[0] if len(token_ids) == 1 else torch.cat(token_ids)
         self._penalties.record(tokens, inputs.rows)
         return tokens, concatenate(logprobs)
 
-    def _keep_raw(self, logits: torch.Tensor, rows: np.ndarray, width: int) -> RawLogits | None:
-        where, _ = self._num_logprobs.select(rows)
-        return RawLogits(logits, where, width) if len(where) else None
+    def _are_processed(self, rows: np.ndarray) -> bool:
+        return len(self._processed.select(rows)[0]) > 0
+
+    def _keep_raw(self, logits: torch.Tensor, inputs: SamplingInputs, width: int) -> list[RawLogits | NamedLogits]:
+        """Return what is left to be asked of ``logits`` when they are sampled from; biases and the like come first."""
+        raw: list[RawLogits | NamedLogits] = []
+        where, _ = self._num_logprobs.select(inputs.rows)
+        if len(where):
+            raw.append(RawLogits(logits, where, width))
+        is_final = inputs.mask_rows is None and not self._are_processed(inputs.rows)
+        named = self._named.keep(logits, inputs.rows, is_final=is_final)
+        return raw if named is None else [*raw, named]
 
     def _draw(self, logits: torch.Tensor, inputs: SamplingInputs, *, has_filters: bool) -> torch.Tensor:
         if inputs.mask_rows is not None:

@@ -158,12 +158,12 @@ class SchedulerOutput:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LogprobArrays:
-    """Logprobs of the sampled rows that asked for them, padded to the largest ``logprobs`` among them.
+    """Logprobs of the sampled rows that asked for them, padded to the largest ``num_logprobs`` among them.
 
     Attributes:
         sample_positions: int32 ``[m]``, indices into ``sampled_rows``.
         sampled_logprobs: float32 ``[m]``; ``ranks``: int32 ``[m]``, 1 is the most likely.
-        top_token_ids, top_logprobs: int32 and float32 ``[m, width]``, most likely first.
+        top_token_ids, top_logprobs: int32 and float32 ``[m, width]``, most likely first, or as the row named them.
     """
 
     sample_positions: np.ndarray

@@ -101,7 +101,7 @@ def _update(all_news: list[_News], logprobs: LogprobArrays | None, sample_to_ind
     """Return what the step brought one request; ``all_news`` in order."""
     news = all_news[-1]
     request = news.sequence.request
-    num_top = request.sampling_params.logprobs
+    num_top = request.sampling_params.num_logprobs
     entries: tuple[TokenLogprobs, ...] = ()
     if num_top is not None:
         assert logprobs is not None, f"request {request.request_id} wants logprobs and the runner sent none"

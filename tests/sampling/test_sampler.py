@@ -229,7 +229,7 @@ MIXED = [
     SamplingParams(temperature=1.2, min_p=0.1, presence_penalty=1.0),
     SamplingParams(temperature=0.6, repetition_penalty=1.4, logprobs=2),
     SamplingParams(temperature=1.0, logit_bias={5: 4.0}, min_tokens=3),
-    SamplingParams(temperature=1.0, top_p=0.5),
+    SamplingParams(temperature=1.0, top_p=0.5, logprob_token_ids=(4, 90, 4)),
 ]
 
 
@@ -319,3 +319,21 @@ def test_masked_rows_draw_as_if_the_vocabulary_were_smaller(chunk_rows: int):
         assert all(is_allowed[i, tokens[row]] for i, row in enumerate((1, 4, 5)))
         raw = logits.log_softmax(-1)[[0, 4], tokens[[0, 4]]]
         torch.testing.assert_close(logprobs.sampled_logprobs, raw)
+
+
+@pytest.mark.parametrize(
+    ("params", "is_plain"),
+    [
+        (SamplingParams(top_p=0.5), True),
+        (SamplingParams(choices=["yes", "no"]), True),
+        (SamplingParams(min_tokens=1), False),
+        (SamplingParams(logprobs=0), False),
+        (SamplingParams(logprob_token_ids=[4]), False),
+    ],
+)
+def test_what_a_captured_step_can_sample(params, is_plain):
+    sampler = make_sampler()
+    sampler.admit(admission(2, params))
+    assert sampler.are_plain(np.array([0, 2])) == is_plain
+    sampler.release(np.array([2]))
+    assert sampler.are_plain(np.array([0, 2]))

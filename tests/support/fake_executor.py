@@ -206,11 +206,12 @@ class FakeExecutor:
 
     def _logprobs(self, plan: SchedulerOutput, columns: list[list[int]]) -> LogprobArrays | None:
         rows, tokens = plan.sampled_rows.tolist(), columns[0]
-        asked = [i for i, row in enumerate(rows) if self._rows[row].admission.sampling_params.logprobs is not None]
+        counts = [self._rows[row].admission.sampling_params.num_logprobs for row in rows]
+        asked = [i for i, count in enumerate(counts) if count is not None]
         if not asked:
             return None
         assert plan.num_decode_steps == 1, "logprobs need the host each step"
-        width = max(self._rows[rows[i]].admission.sampling_params.logprobs or 0 for i in asked)
+        width = max(counts[i] or 0 for i in asked)
         return LogprobArrays(
             sample_positions=np.array(asked, dtype=np.int32),
             sampled_logprobs=np.array([-float(tokens[i]) for i in asked], dtype=np.float32),

@@ -129,7 +129,7 @@ class Watcher:
             assert update.request_id not in self.final, f"news of {update.request_id} after its end"
             assert request.wants_updates or not update.new_token_ids
             self._seen[update.request_id] += update.new_token_ids
-            if request.sampling_params.logprobs is not None:
+            if request.sampling_params.num_logprobs is not None:
                 told = [int(-details.logprob) for details in update.logprobs]
                 assert told == list(update.new_token_ids), f"logprobs of {told} for {update.new_token_ids}"
             if update.finish_reason is not None:
