@@ -59,7 +59,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pagednb.structured_output": {"pagednb.errors"},
     "pagednb.sampling_params": TOP_FILES | {"pagednb.structured_output"},
     "pagednb.request": TOP_FILES | {"pagednb.structured_output"},
-    "pagednb.dataframe": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.structured_output"},
+    "pagednb.dataframe": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.structured_output", "pagednb.widgets"},
+    # views of models that they are handed
+    "pagednb.widgets": set(),
     "pagednb.embedded_model": TOP_FILES,
     # it watches an engine's steps from outside
     "pagednb.benchmark": TOP_FILES
@@ -71,7 +73,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 # library -> the only places that may import it
 ONLY_IN = {
     "IPython": {"pagednb.notebook"},
-    "ipywidgets": {"pagednb.notebook"},
+    "ipywidgets": {"pagednb.notebook", "pagednb.widgets"},
+    "narwhals": {"pagednb.dataframe"},
     "pandas": {"pagednb.dataframe"},
     "triton": {"pagednb.kernels"},
 }
@@ -102,7 +105,8 @@ MAX_LINES = 400
 
 
 def module_files() -> Iterator[tuple[str, pathlib.Path]]:
-    for folder, package in ((ROOT / "pagednb", "pagednb"), (ROOT / "kernels", "pagednb.kernels")):
+    outside = [(ROOT / name, f"pagednb.{name}") for name in ("kernels", "widgets")]
+    for folder, package in ((ROOT / "pagednb", "pagednb"), *outside):
         for path in sorted(folder.rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
             yield ".".join((package, *(part for part in parts if part != "__init__"))), path

@@ -17,6 +17,7 @@ from pagednb.dataframe.preview_verb import preview
 from pagednb.dataframe.progress import ProgressOption
 from pagednb.dataframe.results import ErrorPolicy
 from pagednb.dataframe.retry import retry_rows
+from pagednb.dataframe.review_verb import review
 from pagednb.dataframe.truncation import TruncateOption
 from pagednb.dataframe.verb_rows import FrameRows, SeriesRows
 from pagednb.errors import OptionError
@@ -33,6 +34,7 @@ class FrameAccessor:
     extract = extract
     aextract = awaitable(extract)
     preview = preview
+    review = review
 
     def retry(
         self,
