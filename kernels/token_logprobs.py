@@ -14,6 +14,7 @@ from pagednb.kernels.launch import check_rows
 
 _BLOCK = 8192
 _NUM_WARPS = 16
+_LEAST_WIDTH_BLOCK = 128  # one compilation serves nearly all widths
 
 
 def token_logprobs(
@@ -39,14 +40,14 @@ def token_logprobs(
         width,
         logprobs,
         ranks,
-        WIDTH_BLOCK=triton.next_power_of_2(width),
+        WIDTH_BLOCK=max(_LEAST_WIDTH_BLOCK, triton.next_power_of_2(width)),
         BLOCK=min(_BLOCK, triton.next_power_of_2(vocab)),
         num_warps=_NUM_WARPS,
     )
     return logprobs, ranks
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["width"])
 def _token_logprobs_kernel(
     logits_ptr: tl.tensor,
     logits_stride: tl.tensor,
