@@ -120,6 +120,9 @@ class LLMEngine:
     ) -> list[RequestOutput]:
         """Return the outputs in the order of ``prompts``; ``progress`` gets them as they finish.
 
+        The engine is given as many prompts as keep it busy, the rest as places become free: a thread that prepares
+        thousands of them at once would take the interpreter lock from the engine's launches.
+
         Raises:
             PagednbError: as ``Call.submit`` and ``Call.poll``.
         """
@@ -135,6 +138,8 @@ class LLMEngine:
 
         with self.open_call() as call:
             for start in range(0, len(prompts), ENCODE_BATCH):
+                while call.num_pending >= 2 * self.max_num_seqs:
+                    collect(call.poll())
                 batch = self._input_processor.tokenize(prompts[start : start + ENCODE_BATCH])
                 call.submit_all([(index, prompt, all_params[index]) for index, prompt in enumerate(batch, start)])
                 collect(call.poll(0))

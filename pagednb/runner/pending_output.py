@@ -52,4 +52,4 @@ class PendingOutput:
     def _device_s(self) -> float | None:
         if self.end is None or self._previous_end is None:
             return None
-        return self._previous_end.elapsed_time(self.end) / 1e3
+        return float(self._previous_end.elapsed_time(self.end)) / 1e3

@@ -19,7 +19,7 @@ import pytest
 from support.engine_rig import RigBuilder, RigExecutor, assert_idle, expected_tokens, make_engine
 
 from pagednb.config import EngineConfig
-from pagednb.engine.llm_engine import LLMEngine
+from pagednb.engine.llm_engine import ENCODE_BATCH, LLMEngine
 from pagednb.engine.switch_interval import SHORT_INTERVAL_S
 from pagednb.errors import EngineDeadError, EngineStepError, GPUMemoryError
 from pagednb.sampling_params import SamplingParams
@@ -342,3 +342,12 @@ def test_the_switch_interval_is_short_in_steps_and_put_back_when_idle(rig: tuple
     engine.shutdown()  # the answer comes a little before the engine finds nothing left to do
     assert sys.getswitchinterval() == usual_s
     assert len(seen_s) >= 20 and max(seen_s) == pytest.approx(SHORT_INTERVAL_S)
+
+
+def test_a_thousand_prompts_are_handed_over_as_places_become_free(rig: tuple[LLMEngine, RigExecutor]) -> None:
+    engine, executor = rig
+    nums_there: list[int] = []
+    executor.before_step = lambda: nums_there.append(len(engine._loop._submissions))
+    outputs = engine.generate([[5, 6, 7]] * 1000, [params(seed, max_tokens=4) for seed in range(1000)])
+    assert [output.outputs[0].token_ids for output in outputs] == [expected_tokens(seed, 3, 4) for seed in range(1000)]
+    assert ENCODE_BATCH <= max(nums_there) < ENCODE_BATCH + 2 * engine.max_num_seqs
