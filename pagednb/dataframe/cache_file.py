@@ -103,23 +103,42 @@ class CacheFile:
 
     def _read_records(self) -> int:
         """Fill the table; return how many bytes belong to no whole record."""
-        num_whole_bytes = 0
+        num_broken_bytes, end = 0, len(HEADER)
         size = os.fstat(self._file).st_size
         for start, key, length in self._whole_records(size):
             self._key_to_place[key] = (start + _HEAD.size, length)
-            num_whole_bytes += _HEAD.size + length
-        return max(size - len(HEADER), 0) - num_whole_bytes
+            num_broken_bytes += max(start - end, 0)
+            end = start + _HEAD.size + length
+        return num_broken_bytes + max(size - end, 0)
 
     def _whole_records(self, size: int) -> Iterator[tuple[int, bytes, int]]:
-        start = len(HEADER)
-        while start + _HEAD.size <= size:
-            mark, length, checksum, key = _HEAD.unpack(self._read_at(start, _HEAD.size))
-            is_whole = mark == MARK and start + _HEAD.size + length <= size
-            if is_whole and _checksum(key, self._read_at(start + _HEAD.size, length)) == checksum:
-                yield start, key, length
-                start += _HEAD.size + length
+        """Yield (start, key, length of the answer).
+
+        What a record lost may be just what the record behind it begins with. It is whole again then, and the one behind
+        begins inside it: so where no mark follows a record, the search goes back into it. A record that also ends
+        inside is none, but part of an answer.
+        """
+        start = last_start = end = len(HEADER)  # start and end of the last whole record
+        while start < size:
+            record = self._record_at(start, size)
+            if record is not None and start + _HEAD.size + record[1] > end:
+                yield start, *record
+                last_start, start = start, start + _HEAD.size + record[1]
+                end = start
+            elif start == end and self._read_at(start, len(MARK)) != MARK:
+                start = self._next_mark(last_start + 1, size)
             else:
                 start = self._next_mark(start + 1, size)
+
+    def _record_at(self, start: int, size: int) -> tuple[bytes, int] | None:
+        """Return key and length of the answer if a whole record begins at ``start``."""
+        if start + _HEAD.size > size:
+            return None
+        mark, length, checksum, key = _HEAD.unpack(self._read_at(start, _HEAD.size))
+        if mark != MARK or start + _HEAD.size + length > size:
+            return None
+        is_whole = _checksum(key, self._read_at(start + _HEAD.size, length)) == checksum
+        return (key, length) if is_whole else None
 
     def _next_mark(self, start: int, size: int) -> int:
         while start < size:

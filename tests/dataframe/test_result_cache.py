@@ -98,9 +98,42 @@ def test_any_damage_costs_only_the_records_it_hits(
         assert len(cache) == len(whole)
         cache.put(key_of(77), b"after")
     assert path.read_bytes()[:length] == torn  # appended only
-    with said_if(length not in ends), CacheFile(path) as cache:
+    is_healed = any(path.read_bytes()[:end] == content[:end] for end in ends if end > length)
+    with said_if(length not in ends and not is_healed), CacheFile(path) as cache:
         assert {key: cache.get(key) for key in whole} == {key: answers[key] for key in whole}
         assert cache.get(key_of(77)) == b"after"
+
+
+@pytest.mark.parametrize("num_missing", range(1, len(MARK) + 1))
+@pytest.mark.parametrize("inside", [b"", MARK, MARK + bytes(60)])
+def test_a_torn_record_that_the_next_one_completes_costs_neither(
+    tmp_path: pathlib.Path, inside: bytes, num_missing: int
+) -> None:
+    """The bytes that were lost are those with which the next record begins."""
+    path = tmp_path / "cache"
+    with CacheFile(path) as cache:
+        cache.put(key_of(1), b"before")
+        cache.put(key_of(2), inside + MARK[:num_missing])
+    path.write_bytes(path.read_bytes()[:-num_missing])
+    with said_if(True), CacheFile(path) as cache:
+        cache.put(key_of(77), b"after")
+        cache.put(key_of(78), b"and on")
+    with CacheFile(path) as cache:
+        assert [cache.get(key_of(i)) for i in (1, 77, 78)] == [b"before", b"after", b"and on"]
+        assert cache.get(key_of(2)) == inside + MARK[:num_missing]
+
+
+def test_an_answer_that_looks_like_a_record_is_none(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "cache"
+    with CacheFile(tmp_path / "other") as other:
+        other.put(key_of(5), b"planted")
+    planted = (tmp_path / "other").read_bytes()[len(HEADER) :]
+    with CacheFile(path) as cache:
+        cache.put(key_of(1), planted * 3 + b"end")
+    with path.open("ab") as file:
+        file.write(b"rubbish")
+    with pytest.warns(UserWarning, match="7 bytes of unfinished"), CacheFile(path) as cache:
+        assert len(cache) == 1 and cache.get(key_of(5)) is None
 
 
 def said_if(is_broken: bool) -> contextlib.AbstractContextManager[object]:
