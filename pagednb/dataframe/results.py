@@ -9,13 +9,16 @@ import sys
 import warnings
 from collections.abc import Hashable, Mapping
 from types import FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from pagednb.dataframe.row_outcome import RowOutcome
 from pagednb.dataframe.run_record import RunRecord
 from pagednb.errors import OptionError, RowErrors, RowErrorsWarning
+
+if TYPE_CHECKING:
+    from pagednb.dataframe.verb_rows import VerbRows
 
 ErrorPolicy = Literal["coerce", "raise"]
 TEXT_DTYPE = "str" if int(pd.__version__.split(".")[0]) >= 3 else "string"
@@ -63,19 +66,17 @@ def listed_failures(reasons: Mapping[int, str]) -> list[dict[str, Any]]:
     return [{"row": row, "error": reasons[row]} for row in sorted(reasons)[:MAX_LISTED_FAILURES]]
 
 
-def report_failures(data: pd.DataFrame | pd.Series, outcome: RowOutcome[Any], into: str, errors: ErrorPolicy) -> None:
+def report_failures(rows: VerbRows, outcome: RowOutcome[Any], into: str, errors: ErrorPolicy) -> None:
     """Say that rows failed: one RowErrorsWarning under "coerce", RowErrors with the failed rows under "raise"."""
     if not outcome.errors:
         return
-    rows = sorted(outcome.errors)
-    summary = f"{len(rows)} of {len(outcome.values)} rows failed; the first is row {rows[0]}: {outcome.errors[rows[0]]}"
+    first = min(outcome.errors)
+    num_failed, num_rows = len(outcome.errors), len(outcome.values)
+    summary = f"{num_failed} of {num_rows} rows failed; the first is row {first}: {outcome.errors[first]}"
     if errors == "coerce":
-        where = f"column '{into}_error'" if isinstance(data, pd.DataFrame) else "attrs['pagednb']['failures']"
-        warnings.warn(f"{summary} All reasons are in {where}.", RowErrorsWarning, stacklevel=_callers_level())
+        warnings.warn(f"{summary} {rows.where_reasons_are(into)}", RowErrorsWarning, stacklevel=_callers_level())
         return
-    failed = data.to_frame(name="value" if data.name is None else data.name) if isinstance(data, pd.Series) else data
-    failed = failed.iloc[rows].copy()
-    failed[as_label(failed, f"{into}_error")] = text_array([outcome.errors[row] for row in rows])
+    failed = rows.failed(outcome.errors, into)
     raise RowErrors(summary, frame=failed, hint="The exception's frame holds the failed rows with their reasons.")
 
 

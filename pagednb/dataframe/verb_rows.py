@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from pagednb.dataframe.prompts import RowPrompts, frame_prompts, series_prompts
-from pagednb.dataframe.results import as_series, frame_with_columns
+from pagednb.dataframe.results import as_label, as_series, frame_with_columns, text_array
 from pagednb.errors import OptionError
 
 
@@ -53,6 +53,12 @@ class VerbRows(Protocol):
     ) -> Any:
         """Return the caller's result: new columns by name (arrays, or series of the rows' index), reasons by row."""
 
+    def failed(self, reasons: Mapping[int, str], into: str) -> Any:
+        """Return the rows that have a reason as a frame of the caller's kind, with ``<into>_error``."""
+
+    def where_reasons_are(self, into: str) -> str:
+        """Return a sentence that says where a result has the reasons."""
+
 
 class Accessor(Protocol):
     """What verbs are methods of."""
@@ -83,6 +89,17 @@ class FrameRows:
         """Return the copy, with ``<into>_error`` if and only if there is a reason."""
         return frame_with_columns(self.data, columns, reasons, target.into, figures)
 
+    def failed(self, reasons: Mapping[int, str], into: str) -> pd.DataFrame:
+        """Return the rows that have a reason, with ``<into>_error``."""
+        rows = sorted(reasons)
+        failed = self.data.iloc[rows].copy()
+        failed[as_label(failed, f"{into}_error")] = text_array([reasons[row] for row in rows])
+        return failed
+
+    def where_reasons_are(self, into: str) -> str:
+        """Return a sentence."""
+        return f"All reasons are in column '{into}_error'."
+
 
 @dataclasses.dataclass(frozen=True)
 class SeriesRows:
@@ -110,3 +127,12 @@ class SeriesRows:
             result = as_series(column, self.data.index).rename(target.into if target.is_given else self.data.name)
         result.attrs = {**self.data.attrs, "pagednb": dict(figures)}
         return result
+
+    def failed(self, reasons: Mapping[int, str], into: str) -> pd.DataFrame:
+        """Return the values that have a reason, as a frame with ``<into>_error``."""
+        name = "value" if self.data.name is None else self.data.name
+        return FrameRows(self.data.to_frame(name=name)).failed(reasons, into)
+
+    def where_reasons_are(self, into: str) -> str:
+        """Return a sentence."""
+        return "All reasons are in attrs['pagednb']['failures']."

@@ -75,7 +75,7 @@ class ColumnVerb:
             system=self.system,
             spec=self._asked(),
             place=self._place,
-            report=lambda outcome: report_failures(self.rows.data, outcome, self.target.into, self.errors),
+            report=lambda outcome: report_failures(self.rows, outcome, self.target.into, self.errors),
         )
 
     def _asked(self) -> dict[str, Any]:
