@@ -1,10 +1,14 @@
 """``df.llm`` and ``series.llm``: the verbs by name. Each verb is a function in a file of its own.
 
 ``frame`` gives the object for one frame or series; ``register`` puts it on pandas' classes, as ``llm`` or, when another
-library has that name, as ``pnb``. The engine is looked up when a verb runs: pandas keeps accessors with their frame.
+library has that name, as ``pnb``, and on Polars' as ``pnb``. The engine is looked up when a verb runs: accessors are
+kept with their frames.
 """
 
 from __future__ import annotations
+
+import sys
+from typing import Any
 
 import pandas as pd
 
@@ -15,19 +19,24 @@ from pagednb.dataframe.generate_verb import generate
 from pagednb.dataframe.job import awaitable
 from pagednb.dataframe.preview_verb import preview
 from pagednb.dataframe.progress import ProgressOption
+from pagednb.dataframe.registration import Owner
 from pagednb.dataframe.results import ErrorPolicy
 from pagednb.dataframe.retry import retry_rows
 from pagednb.dataframe.review_verb import review
 from pagednb.dataframe.truncation import TruncateOption
 from pagednb.dataframe.verb_rows import FrameRows, SeriesRows
-from pagednb.errors import OptionError
 
 
 class FrameAccessor:
     """Language-model verbs over the rows of a frame."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self.rows = FrameRows(frame)
+        self._frame = frame
+
+    @property
+    def rows(self) -> FrameRows:
+        """The rows that verbs work on."""
+        return FrameRows(self._frame)
 
     generate = generate
     agenerate = awaitable(generate)
@@ -68,7 +77,12 @@ class SeriesAccessor:
     """Language-model verbs over the values of a series."""
 
     def __init__(self, series: pd.Series) -> None:
-        self.rows = SeriesRows(series)
+        self._series = series
+
+    @property
+    def rows(self) -> SeriesRows:
+        """The values that verbs work on."""
+        return SeriesRows(self._series)
 
     generate = generate
     agenerate = awaitable(generate)
@@ -80,30 +94,63 @@ class SeriesAccessor:
         return f"pagednb verbs for {len(self.rows.data)} values: generate, extract, preview"
 
 
-_OWNERS = ((pd.DataFrame, FrameAccessor), (pd.Series, SeriesAccessor))
+NAMES = ("llm", "pnb")
+NATIVE_NAMES = ("pnb",)
+"""On Polars, where ``llm`` belongs to others."""
+
+_OWNERS = (
+    Owner(pd.DataFrame, FrameAccessor, pd.api.extensions.register_dataframe_accessor),
+    Owner(pd.Series, SeriesAccessor, pd.api.extensions.register_series_accessor),
+)
 
 
-def frame(data: pd.DataFrame | pd.Series) -> FrameAccessor | SeriesAccessor:
-    """Return the verbs for a frame or series, whether or not an accessor is registered.
+def frame(data: Any) -> FrameAccessor | SeriesAccessor:
+    """Return the verbs for a frame or series of pandas, Polars or Arrow, whether or not an accessor is registered.
+
+    Results are of the same library. Polars frames keep no figures and no record of their runs: ``pagednb.last_run()``
+    has the figures of the last one.
 
     Raises:
-        OptionError: ``data`` is neither.
+        OptionError: ``data`` is none of them, or a lazy frame.
     """
     if isinstance(data, pd.DataFrame):
         return FrameAccessor(data)
     if isinstance(data, pd.Series):
         return SeriesAccessor(data)
-    raise OptionError(f"pagednb.frame takes a pandas DataFrame or Series, not {type(data).__name__}.")
+    from pagednb.dataframe.native_accessor import native_accessor
+
+    return native_accessor(data)
 
 
 def register() -> str | None:
-    """Put the verbs on frames and series as ``llm``, or ``pnb`` where another library has that; return the name.
+    """Put the verbs on pandas' frames and series as ``llm``, or ``pnb`` if another library has that; return the name.
 
     None means that both are taken; ``pagednb.frame`` works all the same. A warning tells, once, if it is not ``llm``.
+    Polars has them as ``pnb``, if it was imported before.
     """
-    return registration.register(_OWNERS)
+    name = registration.register(_OWNERS, NAMES)
+    if _polars() is not None:
+        registration.register(_polars_owners(), NATIVE_NAMES)
+    return name
 
 
 def unregister() -> None:
-    """Take our accessors off pandas' classes; those of others stay."""
-    registration.unregister(_OWNERS)
+    """Take our accessors off; those of others stay."""
+    registration.unregister(_OWNERS, NAMES)
+    if _polars() is not None:
+        registration.unregister(_polars_owners(), NATIVE_NAMES)
+
+
+def _polars() -> Any:
+    """Polars if somebody has imported it; we do not."""
+    return sys.modules.get("polars")
+
+
+def _polars_owners() -> tuple[Owner, ...]:
+    from pagednb.dataframe.native_accessor import NativeFrameAccessor, NativeSeriesAccessor
+
+    polars = _polars()
+    return (
+        Owner(polars.DataFrame, NativeFrameAccessor, polars.api.register_dataframe_namespace),
+        Owner(polars.Series, NativeSeriesAccessor, polars.api.register_series_namespace),
+    )

@@ -122,8 +122,11 @@ class Review:
         return sum(map(self.is_reviewed, range(len(self))))
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> Any:
         """A copy of the frame with what was decided so far."""
+        return self._pandas_frame()
+
+    def _pandas_frame(self) -> pd.DataFrame:
         result = self._frame.copy()
         decided = [self._decided(key) for key in self._rows.keys.tolist()]
         result[as_label(result, f"{self._into}_reviewed")] = pd.array(decided, dtype=self._dtype())

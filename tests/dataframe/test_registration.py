@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 
 import pandas as pd
+import polars as pl
 import pytest
 
 from pagednb.dataframe import accessor
@@ -63,7 +64,7 @@ def test_a_foreign_accessor_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
             """Another library's accessor."""
 
     monkeypatch.setattr(pd.DataFrame, "llm", Foreign, raising=False)
-    with pytest.warns(UserWarning, match=r"keeps it. Use df.pnb for pagednb's verbs"):
+    with pytest.warns(UserWarning, match=r"df.llm on pandas frames, and keeps it. Use df.pnb for pagednb's verbs"):
         assert accessor.register() == "pnb"
     assert pd.DataFrame.llm is Foreign
     assert not hasattr(pd.Series(dtype=object), "llm")
@@ -83,3 +84,37 @@ def test_a_column_named_llm_stays_reachable() -> None:
     data = pd.DataFrame({"llm": ["a"]})
     assert isinstance(data.llm, accessor.FrameAccessor)
     assert data["llm"].tolist() == ["a"]
+
+
+def test_the_message_names_the_other_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = type("Foreign", (), {"__module__": "mall.pandas"})
+    monkeypatch.setattr(pd.DataFrame, "llm", foreign, raising=False)
+    with pytest.warns(UserWarning, match=r"Another library \(mall\) has registered df.llm on pandas frames") as told:
+        accessor.register()
+    assert len(told) == 1
+
+
+def test_polars_has_the_verbs_as_pnb() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        accessor.register()
+        assert accessor.register() == "llm"
+    data = pl.DataFrame({"a": [1]})
+    assert "generate" in repr(data.pnb) and "1 values" in repr(data["a"].pnb)
+    assert not hasattr(data, "llm")
+    accessor.unregister()
+    assert not hasattr(pl.DataFrame(), "pnb") and not hasattr(pl.Series(), "pnb")
+    assert "pnb" not in pl.DataFrame._accessors
+
+
+def test_a_foreign_accessor_on_polars_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pl.DataFrame, "pnb", "foreign", raising=False)
+    with pytest.warns(UserWarning, match=r"df.pnb on polars frames, and keeps it. Use pagednb.frame\(df\)"):
+        assert accessor.register() == "llm"
+    assert pl.DataFrame.pnb == "foreign" and not hasattr(pl.Series, "pnb")
+
+
+def test_polars_is_not_imported_by_us() -> None:
+    code = "import sys; from pagednb.dataframe import accessor; accessor.register()\n"
+    code += "import pagednb.dataframe.native_accessor; assert 'polars' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
