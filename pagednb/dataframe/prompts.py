@@ -110,6 +110,9 @@ def _row_prompts(template: BoundTemplate, columns: Sequence[pd.Series]) -> RowPr
 
 
 def _bind(template: object, names: list[str], *, owner: str) -> BoundTemplate:
+    if template is None:
+        example = f'"Summarise: {{{names[0]}}}"' if names else '"Summarise: {text}"'
+        raise TemplateError(f"Which {owner}? A template is needed.", hint=f"For example {example}. {_known(names)}")
     if not isinstance(template, str):
         raise TemplateError(f"{template!r} is neither a {owner} nor a text.", hint=_known(names))
     bound = Template(template).bind(names)
@@ -127,7 +130,9 @@ def _known(names: list[str]) -> str:
 
 def _names_of(frame: pd.DataFrame) -> dict[str, Hashable]:
     """Column labels by what a template writes for them: the label itself, or its text where that is not taken."""
-    names: dict[str, Hashable] = {str(label): label for label in reversed(frame.columns)}
+    names: dict[str, Hashable] = {}
+    for label in frame.columns:
+        names.setdefault(str(label), label)
     return names | {label: label for label in frame.columns if isinstance(label, str)}
 
 

@@ -164,7 +164,7 @@ def test_a_clean_run_leaves_no_old_error_column(engine: FakeEngine) -> None:
         ("{{text}}", "no column and uses none"),
         (3, "neither a column nor a text"),
         (["text"], "neither a column nor a text"),
-        (None, "neither a column nor a text"),
+        (None, r"Which column\?.*For example \"Summarise: \{text\}\". Known: 'text'"),
     ],
 )
 def test_a_wrong_template_is_refused_before_any_work(engine: FakeEngine, template: Any, message: str) -> None:

@@ -63,6 +63,13 @@ class RealKernel:
                 return message
             assert not is_idle(message, msg_id), f"the cell ended without {kind}"
 
+    def press(self, widget: str, data: dict[str, Any]) -> list[Message]:
+        """Send what a front end sends when somebody uses a widget, which a cell knows as ``widget``."""
+        comm_id = self.run(f"print({widget}.comm.comm_id)").stdout.strip()
+        message = self._client.session.msg("comm_msg", {"comm_id": comm_id, "data": data})
+        self._client.shell_channel.send(message)
+        return self.drain(message["header"]["msg_id"])
+
     def interrupt(self) -> None:
         self._manager.interrupt_kernel()
 
