@@ -11,6 +11,7 @@ from pagednb.dataframe.answer_schema import AnswerSchema
 from pagednb.dataframe.extract_task import ExtractTask
 from pagednb.dataframe.extracted import ExtractedColumns
 from pagednb.dataframe.generate_verb import engine_and_params
+from pagednb.dataframe.model_prompt import Chat
 from pagednb.dataframe.options import row_sampling_params
 from pagednb.dataframe.progress import ProgressOption
 from pagednb.dataframe.prompts import RowPrompts
@@ -87,7 +88,7 @@ def extract(
         engine=engine,
         prompts=prompts,
         task=ExtractTask(params, columns.schema, makes_instances=not expand),
-        system=system,
+        chat=Chat(system),
         template=template,
         target=Target.of(into, columns.error_into),
         errors=errors,

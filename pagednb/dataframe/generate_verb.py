@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pagednb import runtime
+from pagednb.dataframe.model_prompt import Chat
 from pagednb.dataframe.options import row_sampling_params
 from pagednb.dataframe.progress import ProgressOption
 from pagednb.dataframe.results import ErrorPolicy, check_errors, text_array
@@ -106,7 +107,7 @@ def generate(
         engine=engine,
         prompts=prompts,
         task=GenerateTask(params),
-        system=system,
+        chat=Chat(system),
         template=template,
         target=target,
         errors=errors,

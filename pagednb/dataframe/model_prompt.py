@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pagednb.errors import OptionError
 
@@ -13,24 +14,49 @@ if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
 
 
-def require_chat_template_for(system: str | None, engine: LLMEngine) -> None:
-    """Raise OptionError for a system message that the model has no place for."""
-    if system is not None and not engine.has_chat_template:
-        raise OptionError("This model has no chat template, so it takes no system message.", hint="Leave out system=.")
+@dataclasses.dataclass(frozen=True)
+class Chat:
+    """What stands around the text of every row of a run.
+
+    Attributes:
+        system: an instruction, for models with a chat template.
+        turns: examples, each what was asked and what was answered. A model without chat template gets each as one
+            text, the answer right behind what was asked.
+        thinks: whether the template may leave room for thinking, where the model has that.
+    """
+
+    system: str | None = None
+    turns: tuple[tuple[str, str], ...] = ()
+    thinks: bool = True
+
+    def require_place(self, engine: LLMEngine) -> None:
+        """Raise OptionError for a system message that the model has no place for."""
+        if self.system is not None and not engine.has_chat_template:
+            raise OptionError(
+                "This model has no chat template, so it takes no system message.", hint="Leave out system=."
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a run's spec tells of it."""
+        return {"system": self.system} | ({"examples": [list(turn) for turn in self.turns]} if self.turns else {})
 
 
-def as_model_sees_it(engine: LLMEngine, text: str, system: str | None) -> str:
-    """Return the rendered chat of ``[system, user]``, or the text as it stands for a model without chat template.
+PLAIN_CHAT = Chat()
+
+
+def as_model_sees_it(engine: LLMEngine, text: str, chat: Chat) -> str:
+    """Return the rendered chat, or for a model without chat template the text behind the examples.
 
     Raises:
         PromptError: the template refuses the text.
     """
     if not engine.has_chat_template:
-        return text
-    messages = [{"role": "user", "content": text}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    return engine.render_chat(messages)
+        return "".join(f"{asked}{answered}\n\n" for asked, answered in chat.turns) + text
+    messages = [] if chat.system is None else [{"role": "system", "content": chat.system}]
+    for asked, answered in chat.turns:
+        messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+    messages.append({"role": "user", "content": text})
+    return engine.render_chat(messages, **({} if chat.thinks else {"enable_thinking": False}))
 
 
 def encode_prompts(engine: LLMEngine, texts: Sequence[str]) -> list[np.ndarray]:

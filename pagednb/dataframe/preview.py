@@ -11,7 +11,7 @@ import pandas as pd
 
 from pagednb.dataframe.html_table import html_table
 from pagednb.dataframe.measured_speed import last_speed
-from pagednb.dataframe.model_prompt import as_model_sees_it, encode_prompts, require_chat_template_for
+from pagednb.dataframe.model_prompt import Chat, as_model_sees_it, encode_prompts
 from pagednb.dataframe.prompts import RowPrompts
 from pagednb.dataframe.truncation import TruncateOption, check_truncate, prompt_limit
 from pagednb.errors import OptionError, PagednbError
@@ -111,9 +111,10 @@ def preview_rows(
     if not isinstance(n, int) or n < 0:
         raise OptionError(f"n={n!r} is not valid.", hint="Use how many prompts to show, such as 3.")
     check_truncate(truncate)
-    require_chat_template_for(system, engine)
+    chat = Chat(system)
+    chat.require_place(engine)
     speed = last_speed(engine)
-    looker = _Looker(engine, prompts, system, max_tokens, truncate)
+    looker = _Looker(engine, prompts, chat, max_tokens, truncate)
     shown = tuple(looker.look(position, text) for position, text in itertools.islice(prompts, n))
     texts: dict[str, None] = {}
     num_failing = 0
@@ -144,11 +145,11 @@ class _Looker:
     """Renders and counts prompts of one run."""
 
     def __init__(
-        self, engine: LLMEngine, prompts: RowPrompts, system: str | None, max_tokens: int, truncate: TruncateOption
+        self, engine: LLMEngine, prompts: RowPrompts, chat: Chat, max_tokens: int, truncate: TruncateOption
     ) -> None:
         self._engine = engine
         self._prompts = prompts
-        self._system = system
+        self._chat = chat
         self._truncate = truncate
         geometry = engine.geometry
         # a run that cuts leaves room for the answer, one that does not fails a prompt that leaves none at all
@@ -197,7 +198,7 @@ class _Looker:
         return self._num_tokens([self._seen(text)])[0] <= self.limit
 
     def _seen(self, text: str) -> str:
-        return as_model_sees_it(self._engine, text, self._system)
+        return as_model_sees_it(self._engine, text, self._chat)
 
     def _num_tokens(self, texts: list[str]) -> list[int]:
         # a lone surrogate has no tokens; the run makes it a row's error

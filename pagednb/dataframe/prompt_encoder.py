@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pagednb.dataframe.model_prompt import as_model_sees_it, encode_prompts
+from pagednb.dataframe.model_prompt import Chat, as_model_sees_it, encode_prompts
 from pagednb.dataframe.row_task import EncodedPrompt
 from pagednb.errors import PromptError
 
@@ -42,11 +42,11 @@ class PromptEncoder:
     """Encodes the rows of one run."""
 
     def __init__(
-        self, engine: LLMEngine, questions: Sequence[str], *, system: str | None, truncation: Truncation | None
+        self, engine: LLMEngine, questions: Sequence[str], *, chat: Chat, truncation: Truncation | None
     ) -> None:
         self._engine = engine
         self._questions = questions
-        self._system = system
+        self._chat = chat
         self._truncation = truncation
 
     def encode(self, rows: Sequence[tuple[int, str]]) -> tuple[list[EncodedRow], dict[int, str]]:
@@ -79,7 +79,7 @@ class PromptEncoder:
         return max(len(prompt.token_ids) for prompt in prompts) <= self._truncation.max_prompt_tokens
 
     def _as_model_sees_it(self, text: str) -> list[str]:
-        return [as_model_sees_it(self._engine, text + question, self._system) for question in self._questions]
+        return [as_model_sees_it(self._engine, text + question, self._chat) for question in self._questions]
 
     def _encode(self, texts: list[str]) -> list[EncodedPrompt]:
         if not texts:

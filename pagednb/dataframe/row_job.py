@@ -7,32 +7,28 @@ many rows come. Knows no pandas, no templates and no verbs.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pagednb.dataframe.equal_rows import EqualRows
 from pagednb.dataframe.kept_rows import KeptRows
-from pagednb.dataframe.model_prompt import require_chat_template_for
+from pagednb.dataframe.model_prompt import PLAIN_CHAT, Chat
 from pagednb.dataframe.prompt_encoder import EncodedRow, PromptEncoder, Truncation
 from pagednb.dataframe.report import RunFigures
 from pagednb.dataframe.row_chunks import CHUNK_ROWS, Prompt, chunks_of, why_unrunnable
 from pagednb.dataframe.row_outcome import RowOutcome
-from pagednb.dataframe.row_task import Answer, RowFailure, RowRequests, RowTask
+from pagednb.dataframe.row_task import Answer, RowFailure, RowTask
+from pagednb.dataframe.rows_under_way import RowsUnderWay
 from pagednb.engine.interrupts import keeping_interrupts
 from pagednb.errors import ContextLengthError, PagednbError, PromptError
 
 if TYPE_CHECKING:
-    from pagednb.engine.call import Call
     from pagednb.engine.llm_engine import LLMEngine
-    from pagednb.outputs import RequestOutput
 
 MIN_PENDING_ROWS = 1024
 POLL_S = 0.1
 Value = TypeVar("Value")
-Key = tuple[int, int]
-"""Of a request in the engine call: the row's position in the frame, and which of the row's requests it is."""
 
 
 def run_rows(
@@ -42,7 +38,7 @@ def run_rows(
     *,
     num_rows: int,
     num_missing: int = 0,
-    system: str | None = None,
+    chat: Chat = PLAIN_CHAT,
     watch: Callable[[RunFigures], None] = lambda figures: None,
     kept: KeptRows | None = None,
     truncation: Truncation | None = None,
@@ -50,7 +46,7 @@ def run_rows(
 ) -> RowOutcome[Value]:
     """Compute one value per prompt. Rows that cannot be run are in ``errors``; the others are not disturbed.
 
-    A model with a chat template sees ``[system, user]`` messages, any other the text as it stands. ``kept`` answers
+    A model with a chat template sees messages, any other the text as it stands. ``kept`` answers
     rows that earlier runs computed, and gets those of this run, whatever ends it. ``outcome`` is filled as rows are
     done, for those who look in from outside.
 
@@ -58,10 +54,10 @@ def run_rows(
         OptionError: a system message for a model without chat template.
         KeyboardInterrupt: as it came, with a note on how many rows were done; only this job's prompts are aborted.
     """
-    require_chat_template_for(system, engine)
+    chat.require_place(engine)
     outcome = outcome or RowOutcome.empty(num_rows=num_rows, num_missing=num_missing)
     kept = kept or KeptRows()
-    encoder = PromptEncoder(engine, task.questions, system=system, truncation=truncation)
+    encoder = PromptEncoder(engine, task.questions, chat=chat, truncation=truncation)
     job = _RowJob(engine, task, encoder, outcome, watch=watch, kept=kept)
     try:
         job.run(prompts)
@@ -72,15 +68,6 @@ def run_rows(
         interrupt._render_traceback_ = lambda: [f"KeyboardInterrupt: {note}"]  # type: ignore[attr-defined]
         raise
     return outcome
-
-
-@dataclasses.dataclass(slots=True)
-class _RowUnderWay:
-    """A row whose requests are with the engine; ``outputs`` are in their order."""
-
-    requests: RowRequests
-    outputs: list[RequestOutput | None]
-    num_left: int
 
 
 class _RowJob(Generic[Value]):
@@ -107,17 +94,17 @@ class _RowJob(Generic[Value]):
         self._start_s = time.perf_counter()
         self._max_pending = max(MIN_PENDING_ROWS, 2 * engine.max_num_seqs)
         self._equal_rows = EqualRows()
-        self._under_way: dict[int, _RowUnderWay] = {}
 
     def run(self, prompts: Iterator[Prompt]) -> None:
         try:
             with self._engine.open_call() as call:
+                under_way = RowsUnderWay(call, self._figures)
                 for chunk in chunks_of(prompts):
                     with keeping_interrupts():
-                        self._submit(call, self._drop_unrunnable(chunk))
-                    self._collect(call, 0)
-                    self._collect_until(call, self._max_pending - CHUNK_ROWS)
-                self._collect_until(call, 0)
+                        self._submit(under_way, self._drop_unrunnable(chunk))
+                    self._collect(under_way, 0)
+                    self._collect_until(under_way, self._max_pending - CHUNK_ROWS)
+                self._collect_until(under_way, 0)
         finally:
             self._kept.write()
         self._tell()
@@ -164,57 +151,32 @@ class _RowJob(Generic[Value]):
         self._settle_answer(row.position, answer)
         return True
 
-    def _submit(self, call: Call[Key], rows: list[tuple[int, str]]) -> None:
+    def _submit(self, under_way: RowsUnderWay, rows: list[tuple[int, str]]) -> None:
         encoded, failures = self._encoder.encode(rows)
         for position, reason in failures.items():
             self._fail(position, reason)
         for row in encoded:
             self._figures.truncated += row.is_cut
-            if not self._reuses(row):
-                self._ask(call, row)
+            if self._reuses(row):
+                continue
+            try:
+                under_way.ask(row.position, self._task.requests(row.prompts))
+            except (ContextLengthError, PromptError, RowFailure) as error:
+                self._fail(row.position, error.message)
 
-    def _ask(self, call: Call[Key], row: EncodedRow) -> None:
-        position = row.position
-        try:
-            requests = self._task.requests(row.prompts)
-            for index, (token_ids, params) in enumerate(requests.asks):
-                call.submit((position, index), token_ids, params)
-        except (ContextLengthError, PromptError, RowFailure) as error:
-            self._fail(position, error.message)  # outputs of its earlier requests will find no row
-            return
-        num_asks = len(requests.asks)
-        self._under_way[position] = _RowUnderWay(requests, [None] * num_asks, num_asks)
-        self._figures.computed += 1
-        self._figures.submitted_tokens += sum(len(token_ids) for token_ids, _ in requests.asks)
-        if not num_asks:
-            self._finish(position)
-
-    def _collect(self, call: Call[Key], timeout_s: float) -> None:
+    def _collect(self, under_way: RowsUnderWay, timeout_s: float) -> None:
         with keeping_interrupts():
-            for (position, index), output in call.poll(timeout_s):
-                row = self._under_way.get(position)
-                if row is None:
-                    continue
-                row.outputs[index] = output
-                row.num_left -= 1
-                if not row.num_left:
-                    self._finish(position)
+            for position, answer in under_way.poll(timeout_s):
+                if isinstance(answer, PagednbError):
+                    self._fail(position, answer.message)
+                else:
+                    self._kept.keep(position, answer)
+                    self._settle_answer(position, answer)
             self._tell()
 
-    def _collect_until(self, call: Call[Key], num_pending: int) -> None:
-        while call.num_pending > num_pending:
-            self._collect(call, POLL_S)
-
-    def _finish(self, position: int) -> None:
-        row = self._under_way.pop(position)
-        outputs: list[Any] = row.outputs
-        self._figures.count_finished(outputs)
-        if any(output.outputs[0].finish_reason == "abort" for output in outputs):
-            self._fail(position, "The request was aborted.")
-            return
-        answer = row.requests.condense(outputs)
-        self._kept.keep(position, answer)
-        self._settle_answer(position, answer)
+    def _collect_until(self, under_way: RowsUnderWay, num_requests: int) -> None:
+        while under_way.num_requests > num_requests:
+            self._collect(under_way, POLL_S)
 
     def _settle_answer(self, position: int, answer: Answer) -> None:
         if answer[0].outputs[0].finish_reason == "length":

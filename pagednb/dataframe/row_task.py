@@ -44,7 +44,7 @@ def as_it_is(outputs: Answer) -> Answer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RowRequests:
-    """The requests of one row: prompt tokens and parameters of each.
+    """The requests of one row, one at least: prompt tokens and parameters of each.
 
     ``condense`` makes of their outputs, in this order, the answer that is kept. It may use what is known of the
     prompt, which ``RowTask.value`` may not: that reads answers of other runs too.

@@ -61,7 +61,7 @@ def start_run(verb: VerbRun[Result], options: RunOptions) -> Result | Job[Result
                 iter(prompts),
                 task,
                 num_rows=prompts.num_rows,
-                system=verb.system,
+                chat=verb.chat,
                 watch=watch,
                 kept=kept,
                 truncation=_truncation(verb, options),
@@ -86,7 +86,7 @@ def _spec(verb: VerbRun[Any], options: RunOptions) -> dict[str, Any]:
     resolved = verb.engine.resolved
     model = {"model": resolved.name, "revision": resolved.revision, "dtype": resolved.dtype}
     task = json.loads(verb.task.fingerprint)
-    return {**verb.spec, **model, "system": verb.system, "truncate": options.truncate, "task": task}
+    return {**verb.spec, **model, **verb.chat.as_json(), "truncate": options.truncate, "task": task}
 
 
 def _truncation(verb: VerbRun[Any], options: RunOptions) -> Truncation | None:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pagednb.dataframe.model_prompt import Chat
 from pagednb.dataframe.prompts import RowPrompts
 from pagednb.dataframe.results import ErrorPolicy, listed_failures, report_failures
 from pagednb.dataframe.row_outcome import RowOutcome
@@ -32,7 +33,7 @@ class VerbRun(Generic[Result]):
     engine: LLMEngine
     prompts: RowPrompts
     task: RowTask[Any]
-    system: str | None
+    chat: Chat
     spec: Mapping[str, Any]
     place: Callable[[RowOutcome[Any]], Result]
     report: Callable[[RowOutcome[Any]], None]
@@ -58,7 +59,7 @@ class ColumnVerb:
     engine: LLMEngine
     prompts: RowPrompts
     task: RowTask[Any]
-    system: str | None
+    chat: Chat
     template: object
     target: Target
     errors: ErrorPolicy
@@ -72,7 +73,7 @@ class ColumnVerb:
             engine=self.engine,
             prompts=self.prompts,
             task=self.task,
-            system=self.system,
+            chat=self.chat,
             spec=self._asked(),
             place=self._place,
             report=lambda outcome: report_failures(self.rows, outcome, self.target.into, self.errors),
@@ -84,6 +85,6 @@ class ColumnVerb:
 
     def _place(self, outcome: RowOutcome[Any]) -> Any:
         reasons = {**outcome.errors, **self.notes(outcome)}
-        told = {"system": self.system, "failures": listed_failures(reasons), **self._asked(), **self.details}
+        told = {"system": self.chat.system, "failures": listed_failures(reasons), **self._asked(), **self.details}
         figures = outcome.figures.as_attrs(model=self.engine.resolved.name, params=self.task.params, **told)
         return self.rows.placed(self.columns(outcome), self.target, reasons, figures)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_engine import FakeEngine, reverse
 
+from pagednb.dataframe.model_prompt import Chat
 from pagednb.dataframe.report import RunFigures
 from pagednb.dataframe.row_chunks import CHUNK_ROWS
 from pagednb.dataframe.row_job import MIN_PENDING_ROWS, run_rows
@@ -157,14 +158,14 @@ def test_an_interrupt_says_how_far_it_came_and_closes_the_call() -> None:
 def test_a_chat_template_sees_messages() -> None:
     engine = FakeEngine(has_chat_template=True, answer=str.upper)
     assert run_rows(engine, rows("hi"), GREEDY, num_rows=1).values == ["<USER>HI<ASSISTANT>"]
-    outcome = run_rows(engine, rows("hi"), GREEDY, num_rows=1, system="Be brief: {x}")
+    outcome = run_rows(engine, rows("hi"), GREEDY, num_rows=1, chat=Chat("Be brief: {x}"))
     assert outcome.values == ["<SYSTEM>BE BRIEF: {X}<USER>HI<ASSISTANT>"]
 
 
 def test_a_system_message_needs_a_chat_template() -> None:
     engine = FakeEngine(has_chat_template=False)
     with pytest.raises(OptionError, match="no chat template"):
-        run_rows(engine, rows("hi"), GREEDY, num_rows=1, system="Be brief.")
+        run_rows(engine, rows("hi"), GREEDY, num_rows=1, chat=Chat("Be brief."))
     assert engine.calls == []
 
 

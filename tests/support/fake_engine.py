@@ -62,7 +62,7 @@ class FakeEngine:
         self.encoded_chars.append(sum(map(len, texts)))
         return [np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32) for text in texts]
 
-    def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
+    def render_chat(self, messages: Sequence[dict[str, str]], **template_kwargs: Any) -> str:
         return "".join(f"<{message['role']}>{message['content']}" for message in messages) + "<assistant>"
 
     def open_call(self, *, stream: bool = False, priority: int = 0) -> FakeCall:
