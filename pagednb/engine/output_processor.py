@@ -108,6 +108,8 @@ class OutputProcessor:
                 self._num_groups -= 1
                 for sequence in group.sequences:
                     del self._sequences[sequence.request.request_id]
+                # group and sequences name each other: left so, each finished row would wait for the garbage collector
+                group.sequences.clear()
         return outputs
 
     def _take_updates(self, letters: Iterable[News]) -> tuple[list[_Group], list[_Sequence]]:

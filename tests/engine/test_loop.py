@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,9 +21,12 @@ import pytest
 from support.engine_rig import RigBuilder, RigExecutor, assert_idle, expected_tokens, make_engine
 
 from pagednb.config import EngineConfig
+from pagednb.engine.input_processor import TokenPrompt
 from pagednb.engine.llm_engine import ENCODE_BATCH, LLMEngine
+from pagednb.engine.submission import Submission
 from pagednb.engine.switch_interval import SHORT_INTERVAL_S
 from pagednb.errors import EngineDeadError, EngineStepError, GPUMemoryError
+from pagednb.request import Request, RequestUpdate
 from pagednb.sampling_params import SamplingParams
 
 
@@ -351,3 +356,18 @@ def test_a_thousand_prompts_are_handed_over_as_places_become_free(rig: tuple[LLM
     outputs = engine.generate([[5, 6, 7]] * 1000, [params(seed, max_tokens=4) for seed in range(1000)])
     assert [output.outputs[0].token_ids for output in outputs] == [expected_tokens(seed, 3, 4) for seed in range(1000)]
     assert ENCODE_BATCH <= max(nums_there) < ENCODE_BATCH + 2 * engine.max_num_seqs
+
+
+def test_a_finished_request_leaves_nothing_for_the_garbage_collector(rig: tuple[LLMEngine, RigExecutor]) -> None:
+    engine, _ = rig
+    gc.collect()
+    gc.disable()
+    try:
+        outputs = engine.generate([[5, 6, 7]] * 40, [params(seed, max_tokens=4, n=1 + seed % 2) for seed in range(40)])
+        answer(engine)  # the loop has forgotten the first call by now
+        kinds = Request, RequestUpdate, Submission, TokenPrompt
+        alive = [each for each in gc.get_objects() if type(each) in kinds]
+    finally:
+        gc.enable()
+    assert len(outputs) == 40
+    assert len(alive) < 10, Counter(type(each).__name__ for each in alive)
