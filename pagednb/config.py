@@ -171,7 +171,8 @@ class SchedulerConfig:
     """Limits of one step, and what the scheduler must know of the model.
 
     A plan names a group of at least ``min_shared_prefix_rows`` decoding rows with a common prefix if reading it once
-    saves at least ``min_shared_prefix_tokens`` keys in each layer; None names none.
+    saves at least ``min_shared_prefix_tokens`` keys in each layer; None names none. With ``append_forced_tokens``
+    tokens that a grammar leaves no choice about are not sampled one by one.
     """
 
     max_num_seqs: int
@@ -181,3 +182,4 @@ class SchedulerConfig:
     eos_token_ids: tuple[int, ...] = ()
     min_shared_prefix_tokens: int | None = None
     min_shared_prefix_rows: int = 2
+    append_forced_tokens: bool = True

@@ -64,6 +64,15 @@ class Request:
         return self.num_prompt_tokens + self.max_tokens
 
     @property
+    def takes_forced_tokens(self) -> bool:
+        """Whether tokens that its grammar forces may be appended without being sampled.
+
+        Not where each must be sampled to have logprobs, or to be counted by penalties and the like.
+        """
+        params = self.sampling_params
+        return self.grammar is not None and params.num_logprobs is None and not params.changes_logits
+
+    @property
     def wants_updates(self) -> bool:
         """Whether each new token must be reported: someone watches, text can end it, or logprobs are collected."""
         params = self.sampling_params

@@ -104,16 +104,17 @@ class EngineCore:
         return bool(self._in_flight) or self.scheduler.has_work
 
     def step(self) -> list[RequestUpdate]:
-        """Run one iteration and return what it brought each request."""
+        """Run one iteration and return what it brought, one update at most for each request."""
+        news = self._append_forced()
         has_launched = self._launch()
-        ended = self._end_failed()
+        news = _one_each(news, self._end_failed())
         if not self._in_flight or (has_launched and len(self._in_flight) <= self._launch_ahead):
-            return ended
+            return news
         oldest = self._in_flight.popleft()
         had_ended = oldest.pending.is_ready
         output = oldest.pending.result()
         self._record(oldest, output.device_s, was_awaited=not had_ended)
-        return ended + self.scheduler.update(oldest.plan, output)
+        return _one_each(news, self.scheduler.update(oldest.plan, output))
 
     def reset(self) -> None:
         """Forget all requests and launched steps, as after a fault."""
@@ -121,6 +122,12 @@ class EngineCore:
         self._failed.clear()
         self.scheduler.reset()
         self.executor.reset()
+
+    def _append_forced(self) -> list[RequestUpdate]:
+        """Append the tokens that grammars force after those just read."""
+        if self._token_masks is None or not (rows := self.scheduler.unread_rows()):
+            return []
+        return self.scheduler.append_forced(self._token_masks.forced_tokens(rows))
 
     def _launch(self) -> bool:
         """Plan and launch a step; return whether there was anything to do."""
@@ -166,3 +173,14 @@ class EngineCore:
                 was_awaited=was_awaited,
             )
         )
+
+
+def _one_each(news: list[RequestUpdate], later: list[RequestUpdate]) -> list[RequestUpdate]:
+    """Join what came in two parts; the later one says how the request stands."""
+    if not news:
+        return later
+    by_id = {update.request_id: update for update in news}
+    for update in later:
+        said = by_id[update.request_id].new_token_ids if update.request_id in by_id else ()
+        by_id[update.request_id] = dataclasses.replace(update, new_token_ids=said + update.new_token_ids)
+    return list(by_id.values())

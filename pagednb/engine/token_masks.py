@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pagednb.request import Request
-from pagednb.scheduler.constrained_rows import ConstrainedSample
+from pagednb.scheduler.constrained_rows import ConstrainedRow, ConstrainedSample
 from pagednb.scheduler.output import SchedulerOutput, TokenMasks
+from pagednb.scheduler.run_phase import ForcedTokens
 from pagednb.structured_output.mask_filler import MaskFiller
 from pagednb.structured_output.matcher import ConstraintFailure, TokenMatcher, num_words
 
@@ -53,7 +54,7 @@ class TokenMaskBuilder:
 
         A failed request samples freely in this plan: it must be aborted before the plan's tokens are taken in.
         """
-        matchers = [self._matcher(sample) for sample in samples]
+        matchers = [self._matcher(sample.request) for sample in samples]
         failed = [i for i, matcher in enumerate(matchers) if not _takes(matcher, samples[i].output_token_ids)]
         words = self._buffer(len(samples), matchers[0].num_words)
         failed += self._fill(matchers, words)
@@ -64,11 +65,21 @@ class TokenMaskBuilder:
         failed_ids = sorted({samples[index].request.request_id for index in failed})
         return dataclasses.replace(plan, token_masks=masks), failed_ids
 
-    def _matcher(self, sample: ConstrainedSample) -> TokenMatcher:
-        matcher = self._matchers.get(sample.request)
+    def forced_tokens(self, rows: Sequence[ConstrainedRow]) -> list[ForcedTokens]:
+        """Return what the grammars of ``rows`` force after their output, of those where they force anything."""
+        forced = []
+        for request, output_token_ids in rows:
+            matcher = self._matcher(request)
+            # one that failed here fails again when its mask is asked for
+            if _takes(matcher, output_token_ids) and (token_ids := matcher.forced()):
+                forced.append(ForcedTokens(request.request_id, token_ids))
+        return forced
+
+    def _matcher(self, request: Request) -> TokenMatcher:
+        matcher = self._matchers.get(request)
         if matcher is None:
-            assert sample.request.grammar is not None
-            matcher = self._matchers[sample.request] = sample.request.grammar.matcher()
+            assert request.grammar is not None
+            matcher = self._matchers[request] = request.grammar.matcher()
         return matcher
 
     def _buffer(self, num_rows: int, num_columns: int) -> np.ndarray:
@@ -82,6 +93,8 @@ class TokenMaskBuilder:
 
 def _takes(matcher: TokenMatcher, output_token_ids: np.ndarray) -> bool:
     """Take in what is new of a row's output; return whether it matches."""
+    if len(output_token_ids) == matcher.num_tokens:
+        return True
     try:
         matcher.take(output_token_ids[matcher.num_tokens :])
     except ConstraintFailure:

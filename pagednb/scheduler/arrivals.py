@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pagednb.kv_cache.block_manager import NewRow
 from pagednb.scheduler.books import Books
+from pagednb.scheduler.newcomer import Newcomer
 from pagednb.scheduler.output import Admission, PrefillChunk
 from pagednb.scheduler.plan_builder import PlanBuilder
-from pagednb.scheduler.row_table import Newcomer
 from pagednb.scheduler.sequence import Sequence
 from pagednb.scheduler.start import Start
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.kv_cache.block_manager import BlockManager
+from pagednb.scheduler.row_checks import check_rows
 from pagednb.scheduler.row_table import RowTable
 from pagednb.scheduler.sequence import Sequence
 from pagednb.scheduler.stats import Counters, SlotUse
@@ -106,7 +107,7 @@ class Books:
 
     def check_integrity(self) -> None:
         """Raise AssertionError, with numbers, unless all parts agree."""
-        self.rows.check_integrity()
+        check_rows(self.rows)
         self.blocks.check_integrity()
         self.waiting.check_integrity()
         rows, blocks = self.rows, self.blocks
@@ -120,5 +121,5 @@ class Books:
         unneeded = (blocks.num_blocks - 1) * blocks.block_size >= np.maximum(rows.num_computed, 1)
         assert not unneeded.any(), f"rows {np.flatnonzero(unneeded)} hold blocks without a token"
         assert len(set(self._released_rows)) == len(self._released_rows), f"released twice: {self._released_rows}"
-        for row in np.flatnonzero(rows.is_decoding).tolist():
+        for row in np.flatnonzero(rows.is_decoding | rows.has_run).tolist():
             assert blocks.is_writable(row, int(rows.num_computed[row])), f"row {row} is about to write a shared block"

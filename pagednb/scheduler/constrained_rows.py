@@ -1,4 +1,4 @@
-"""Which rows of a plan sample under a constraint, and what they have said so far."""
+"""Which rows go by a grammar: those that sample under one in a plan, those whose next tokens it may force."""
 
 from __future__ import annotations
 
@@ -24,12 +24,28 @@ class ConstrainedSample(NamedTuple):
     output_token_ids: np.ndarray
 
 
+class ConstrainedRow(NamedTuple):
+    """A row whose request has a grammar, and all of its output, as in ``ConstrainedSample``."""
+
+    request: Request
+    output_token_ids: np.ndarray
+
+
 def constrained_samples(rows: RowTable, plan: SchedulerOutput) -> list[ConstrainedSample]:
     """Return the constrained rows that ``plan``, just made, samples."""
     if not rows.num_constrained:
         return []
     positions = np.flatnonzero(rows.is_constrained[plan.sampled_rows])
     return [_sample(rows, int(position), int(plan.sampled_rows[position])) for position in positions]
+
+
+def unread_rows(rows: RowTable) -> list[ConstrainedRow]:
+    """Return the rows that have sampled something since the last call and whose grammars may force what follows."""
+    if not rows.num_constrained:
+        return []
+    unread = np.flatnonzero(rows.is_unread & rows.is_decoding)
+    rows.is_unread[:] = False
+    return [ConstrainedRow(rows.sequence(row).request, rows.output(row)) for row in unread.tolist()]
 
 
 def _sample(rows: RowTable, position: int, row: int) -> ConstrainedSample:

@@ -8,29 +8,22 @@ its tokens are read. In the life of a row::
                in flight             in flight           when num_tokens is here
 
     num_known <= num_tokens: the host has seen these; the difference is in flight.
+
+A row that decodes has one token to compute, the last one. One that was given forced tokens has a run of them: it
+computes them in one go, as a prompt's chunk, and decodes again from the token that is sampled after it.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from pagednb.kv_cache.block_manager import with_columns
+from pagednb.scheduler.newcomer import Newcomer
 from pagednb.scheduler.sequence import Sequence
 
 NO_REQUEST = -1
 _MIN_OUTPUT_COLUMNS = 64
-
-
-class Newcomer(NamedTuple):
-    """A row's new owner: ``num_computed`` of its ``num_known`` tokens will be; ``samples`` if that is all of them."""
-
-    row: int
-    sequence: Sequence
-    num_known: int
-    num_computed: int
-    samples: bool
+_NO_ROWS = np.empty(0, dtype=np.int32)
 
 
 class RowTable:
@@ -56,6 +49,9 @@ class RowTable:
         self.num_stepwise = 0
         self.is_constrained = zeros(np.bool_)  # has a grammar; False in a free row
         self.num_constrained = 0
+        self.takes_runs = zeros(np.bool_)  # may be given forced tokens; False in a free row
+        self.is_unread = zeros(np.bool_)  # takes runs, and has a token that nobody asked its grammar about
+        self.has_run = zeros(np.bool_)  # was given tokens that are not all scheduled; False in a free row
         self.sequences: list[Sequence | None] = [None] * max_num_seqs
         self.row_of: dict[int, int] = {}  # request id -> row
         self.prefilling: list[int] = []  # rows whose known tokens are not all scheduled
@@ -90,6 +86,19 @@ class RowTable:
         waits = self.is_constrained[rows] & (self.num_known[rows] < self.num_tokens[rows])
         return rows[~waits] if waits.any() else rows
 
+    @property
+    def run_rows(self) -> np.ndarray:
+        """Rows that have a run, int32, rising."""
+        if not self.num_constrained:
+            return _NO_ROWS
+        rows: np.ndarray = np.flatnonzero(self.has_run).astype(np.int32)
+        return rows
+
+    def num_pending(self, rows: np.ndarray) -> np.ndarray:
+        """Return int64 ``[num_rows]``: tokens to compute, 1 in a row that decodes."""
+        num_pending: np.ndarray = self.num_tokens[rows] - self.num_computed[rows]
+        return num_pending
+
     def output(self, row: int) -> np.ndarray:
         """Return the known output of a taken row, int32; a view, valid until something is appended."""
         return self._outputs[row, : self.num_known[row] - self.num_prompt[row]]
@@ -107,14 +116,14 @@ class RowTable:
     def take(self, newcomers: list[Newcomer], *, step: int) -> None:
         """Give reserved rows to their owners; tokens up to ``num_computed`` are computed in plan ``step``."""
         rows = np.array([newcomer.row for newcomer in newcomers], dtype=np.int64)
-        numbers = np.array([_numbers(newcomer) for newcomer in newcomers], dtype=np.int64).T
+        numbers = np.array([newcomer.numbers for newcomer in newcomers], dtype=np.int64).T
         self.request_ids[rows], self.num_prompt[rows], self.max_total[rows] = numbers[:3]
         self.num_computed[rows], self.num_known[rows], self.num_tokens[rows] = numbers[3:]
         self.first_step[rows] = self.decodes_since[rows] = step
-        flags = np.array([_flags(newcomer) for newcomer in newcomers], dtype=np.bool_).T
+        flags = np.array([newcomer.flags for newcomer in newcomers], dtype=np.bool_).T
         self.ends_at_eos[rows], self.has_stop_ids[rows], self.wants_updates[rows], self.is_stepwise[rows] = flags[:4]
-        self.is_constrained[rows] = flags[4]
-        self.is_decoding[rows] = flags[5] & (self.num_tokens[rows] < self.max_total[rows])
+        self.is_constrained[rows], self.takes_runs[rows] = flags[4:6]
+        self.is_decoding[rows] = flags[6] & (self.num_tokens[rows] < self.max_total[rows])
         self.num_stepwise += int(np.count_nonzero(flags[3]))
         self.num_constrained += int(np.count_nonzero(flags[4]))
         self._decode_rows = None
@@ -149,6 +158,29 @@ class RowTable:
         self._decode_rows = None
         return True
 
+    def append_run(self, row: int, token_ids: np.ndarray) -> None:
+        """Give a decoding row, none of whose tokens is in flight, known tokens: fewer than it has left to sample."""
+        num_known, num_new = int(self.num_known[row]), len(token_ids)
+        assert self.is_decoding[row] and num_known == self.num_tokens[row], f"row {row} cannot take a run"
+        assert 0 < num_new < self.max_total[row] - num_known, f"{num_new} tokens do not fit row {row}"
+        column = num_known - int(self.num_prompt[row])
+        self._reserve_output(column + num_new)
+        self._outputs[row, column : column + num_new] = token_ids
+        self.num_known[row] = self.num_tokens[row] = num_known + num_new
+        self.has_run[row], self.is_decoding[row] = True, False
+        self._decode_rows = None
+
+    def advance_runs(self, rows: np.ndarray, num_new: np.ndarray) -> np.ndarray:
+        """Compute the next ``num_new`` tokens of runs; return bool ``[num_rows]``, where they end: one is sampled."""
+        self.num_computed[rows] += num_new
+        ends: np.ndarray = self.num_computed[rows] == self.num_tokens[rows]
+        ended = rows[ends]
+        self.num_tokens[ended] += 1
+        self.has_run[ended] = False
+        self.is_decoding[ended] = self.num_tokens[ended] < self.max_total[ended]
+        self._decode_rows = None
+        return ends
+
     def is_current(self, rows: np.ndarray, request_ids: np.ndarray, step: int) -> np.ndarray:
         """Return bool ``[num_rows]``: whether the row's owner in plan ``step`` has kept it ever since."""
         is_current: np.ndarray = (self.request_ids[rows] == request_ids) & (self.first_step[rows] <= step)
@@ -161,6 +193,8 @@ class RowTable:
         self._reserve_output(int(columns.max()) + 1)
         self._outputs[rows, columns] = token_ids
         self.num_known[rows] = num_known + 1
+        if self.num_constrained:
+            self.is_unread[rows] = self.takes_runs[rows]
 
     def release(self, rows: list[int]) -> list[Sequence]:
         """Free rows and return their owners, whose ``output_token_ids`` then hold all that is known."""
@@ -176,7 +210,9 @@ class RowTable:
         self.num_constrained -= int(np.count_nonzero(self.is_constrained[rows]))
         self.request_ids[rows] = NO_REQUEST
         self.num_computed[rows] = self.max_total[rows] = 0
-        self.is_decoding[rows] = self.is_stepwise[rows] = self.is_constrained[rows] = False
+        for flags in (self.is_decoding, self.is_stepwise, self.is_constrained, self.takes_runs, self.is_unread):
+            flags[rows] = False
+        self.has_run[rows] = False
         self._decode_rows = None
         self._free_rows += rows
         return owners
@@ -185,55 +221,6 @@ class RowTable:
         if num_columns > self._outputs.shape[1]:
             self._outputs = with_columns(self._outputs, num_columns)
 
-    def check_integrity(self) -> None:
-        """Raise AssertionError, with numbers, unless the fields of every row agree."""
-        taken = np.flatnonzero(self.request_ids != NO_REQUEST)
-        owners = {request_id: row for row, request_id in enumerate(self.request_ids.tolist()) if request_id >= 0}
-        assert owners == self.row_of, f"rows say {owners}, requests say {self.row_of}"
-        assert sorted([*self._free_rows, *owners.values()]) == list(range(len(self.request_ids))), "a row is lost"
-        for row, sequence in enumerate(self.sequences):
-            owner = NO_REQUEST if sequence is None else sequence.request.request_id
-            assert owner == self.request_ids[row], f"row {row} belongs to {self.request_ids[row]} and to {owner}"
-        free = np.array(self._free_rows, dtype=np.int64)
-        assert not self.is_decoding[free].any() and not self.num_computed[free].any(), "a free row is at work"
-        known, tokens, total = self.num_known[taken], self.num_tokens[taken], self.max_total[taken]
-        assert (self.num_prompt[taken] <= known).all() and (known <= tokens).all() and (tokens <= total).all(), (
-            f"known {known}, with tokens in flight {tokens}, at most {total}"
-        )
-        assert self.num_stepwise == self.is_stepwise.sum() == self.is_stepwise[taken].sum(), self.num_stepwise
-        assert self.num_constrained == self.is_constrained.sum() == self.is_constrained[taken].sum()
-        assert (tokens - known <= 1)[self.is_constrained[taken]].all(), "a constrained row ran ahead of its tokens"
-        computed = self.num_computed[taken]
-        is_prefilling = np.isin(taken, self.prefilling)
-        assert len(set(self.prefilling)) == len(self.prefilling) == is_prefilling.sum(), f"{self.prefilling} prefill"
-        assert (tokens - computed == 1)[~is_prefilling].all(), "a decoding row has not one token to compute"
-        assert (tokens > computed)[is_prefilling].all(), "a prefilling row has nothing to compute"
-        expected = ~is_prefilling & (tokens < total)
-        assert (self.is_decoding[taken] == expected).all(), f"decoding: {taken[self.is_decoding[taken] != expected]}"
-
-
-def _numbers(newcomer: Newcomer) -> tuple[int, int, int, int, int, int]:
-    """Request, prompt, most tokens, computed, known, with the one in flight."""
-    request, num_known = newcomer.sequence.request, newcomer.num_known
-    num_prompt = len(request.prompt_token_ids)
-    return (
-        request.request_id,
-        num_prompt,
-        num_prompt + request.max_tokens,
-        newcomer.num_computed,
-        num_known,
-        num_known + newcomer.samples,
-    )
-
-
-def _flags(newcomer: Newcomer) -> tuple[bool, bool, bool, bool, bool, bool]:
-    """Ends at EOS, has stop ids, wants updates, is stepwise, is constrained, samples."""
-    request, params = newcomer.sequence.request, newcomer.sequence.request.sampling_params
-    return (
-        not params.ignore_eos,
-        bool(params.stop_token_ids),
-        request.wants_updates,
-        params.needs_host_each_step or request.grammar is not None,
-        request.grammar is not None,
-        newcomer.samples,
-    )
+    def check_free_rows(self) -> None:
+        """Raise AssertionError unless every row is free or taken."""
+        assert sorted([*self._free_rows, *self.row_of.values()]) == list(range(len(self.request_ids))), "a row is lost"

@@ -16,11 +16,12 @@ from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.errors import ContextLengthError
 from pagednb.request import FinishReason, Request, RequestUpdate
 from pagednb.scheduler.books import Books
-from pagednb.scheduler.constrained_rows import ConstrainedSample, constrained_samples
+from pagednb.scheduler.constrained_rows import ConstrainedRow, ConstrainedSample, constrained_samples, unread_rows
 from pagednb.scheduler.decode_phase import plan_decodes
 from pagednb.scheduler.output import RunnerOutput, SchedulerOutput, StepLimits
 from pagednb.scheduler.plan_builder import PlanBuilder
 from pagednb.scheduler.prefill_phase import make_room_for_watched, plan_admissions, plan_prefills, unpark_forks
+from pagednb.scheduler.run_phase import ForcedTokens, append_forced, first_forced_tokens
 from pagednb.scheduler.sequence import Sequence
 from pagednb.scheduler.shared_prefix import SharedPrefixFinder
 from pagednb.scheduler.stats import Counters, SchedulerStats
@@ -74,6 +75,8 @@ class Scheduler:
         assert not self._books.has(request.request_id), f"request {request.request_id} is here already"
         self.check_fits(request)
         sequence = Sequence(request, self._num_arrived)
+        if request.grammar is not None and self._config.append_forced_tokens:
+            sequence.output_token_ids = first_forced_tokens(request, self._config.eos_token_ids)
         self._num_arrived += 1
         self._books.enqueue(sequence)
         if request.stream:
@@ -140,6 +143,17 @@ class Scheduler:
     def constrained_samples(self, plan: SchedulerOutput) -> list[ConstrainedSample]:
         """Return the rows of ``plan``, just made, that sample under a constraint: they need masks."""
         return constrained_samples(self._books.rows, plan)
+
+    def unread_rows(self) -> list[ConstrainedRow]:
+        """Return the rows that have sampled a token since the last call, if grammars may force what follows it."""
+        return unread_rows(self._books.rows) if self._config.append_forced_tokens else []
+
+    def append_forced(self, forced: Iterable[ForcedTokens]) -> list[RequestUpdate]:
+        """Append what grammars force on rows that ``unread_rows`` just named; return news of watched requests.
+
+        What may end a request is sampled all the same.
+        """
+        return append_forced(self._books, forced)
 
     def update(self, plan: SchedulerOutput, output: RunnerOutput) -> list[RequestUpdate]:
         """Take in the tokens of an executed plan; return news of watched and of finished requests.

@@ -5,6 +5,7 @@ The automaton itself is llguidance's; nothing here imports it. A matcher is used
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -18,13 +19,17 @@ class ConstraintFailure(Exception):  # noqa: N818  (never leaves the engine: it 
 
 
 class TokenGrammar:
-    """A constraint compiled for one vocabulary; frozen, shared by all requests that have it."""
+    """A constraint compiled for one vocabulary; frozen, shared by all requests that have it.
+
+    ``first_token_ids``: what every answer begins with, as ``TokenMatcher.forced`` says it; often nothing.
+    """
 
     def __init__(self, start: LLMatcher, *, vocab_size: int, num_tokenizer_tokens: int) -> None:
         """``start`` is never moved. Tokens from ``vocab_size`` on are the tokenizer's only and never allowed."""
         self._start = start
         self._vocab_size = vocab_size
         self._num_tokenizer_tokens = num_tokenizer_tokens
+        self.first_token_ids = tuple(_known(start.deep_copy().compute_ff_tokens(), vocab_size))
 
     def matcher(self) -> TokenMatcher:
         """Return a matcher at the beginning of an answer."""
@@ -59,6 +64,12 @@ class TokenMatcher:
             raise ConstraintFailure(self.state.get_error())
         self.num_tokens += len(token_ids)
 
+    def forced(self) -> list[int]:
+        """Return the tokens that come next whatever the model says: each is the only one in its mask. Often none."""
+        if not self.state.compute_ff_bytes():  # which costs a fraction of the tokens
+            return []
+        return _known(self.state.compute_ff_tokens(), self._vocab_size)
+
     def fill(self, words: np.ndarray) -> None:
         """Write which tokens may come next: int32 ``[num_words]``, bit ``t % 32`` of word ``t // 32``.
 
@@ -90,6 +101,11 @@ class TokenMatcher:
         clone = type(self)(self.state.deep_copy(), self._vocab_size, self._num_tokenizer_tokens)
         clone.num_tokens = self.num_tokens
         return clone
+
+
+def _known(token_ids: list[int], vocab_size: int) -> list[int]:
+    """Return the leading tokens that the model knows."""
+    return list(itertools.takewhile(lambda token_id: token_id < vocab_size, token_ids))
 
 
 def num_words(vocab_size: int) -> int:

@@ -68,7 +68,10 @@ def test_greedy_answers_are_the_likeliest_that_match(llm: LLM, folder: pathlib.P
 
 @pytest.mark.parametrize("launch_ahead", [0, 1])
 def test_rows_in_company_and_after_preemption_answer_as_alone(folder: pathlib.Path, launch_ahead: int) -> None:
-    """Twelve constrained and plain requests and forks on a cache that cannot hold them all."""
+    """Twelve constrained and plain requests and forks on a cache that cannot hold them all.
+
+    Alone each samples all of its tokens one by one; together, those that are forced are appended in runs.
+    """
     compiler = GrammarCompiler(byte_level_backend(), vocab_size=320, eos_token_ids=(EOS,))
     random = np.random.default_rng(0)
     prompts = [random.integers(2, 320, size=int(n)).tolist() for n in random.integers(3, 40, size=12)]
@@ -95,7 +98,8 @@ def test_rows_in_company_and_after_preemption_answer_as_alone(folder: pathlib.Pa
         return [update.output_token_ids.tolist() for update in updates]
 
     together = run(list(range(12)), num_gpu_blocks_override=14, max_num_seqs=8)
-    alone = [tokens for index in range(12) for tokens in run([index], num_gpu_blocks_override=60, max_num_seqs=2)]
+    by_itself = {"num_gpu_blocks_override": 60, "max_num_seqs": 2, "append_forced_tokens": False}
+    alone = [tokens for index in range(12) for tokens in run([index], **by_itself)]
     assert together == alone
     texts = {index: byte_level_backend().decode(tokens) for index, tokens in enumerate(alone) if tokens[-1] == EOS}
     assert sum(text in ("one of them", "other") for text in texts.values()) >= 6

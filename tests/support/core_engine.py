@@ -35,6 +35,7 @@ class CoreEngine:
         dtype: str = "float32",
         warms_up: bool = False,
         fill_masks: Fill | None = None,
+        append_forced_tokens: bool = True,
         **options: Any,
     ) -> None:
         config = EngineConfig(model=folder, device=device, dtype=dtype, **options)
@@ -44,6 +45,7 @@ class CoreEngine:
             self.runner.scheduler_config,
             min_shared_prefix_tokens=min_shared_prefix_tokens,
             min_shared_prefix_rows=2,
+            append_forced_tokens=append_forced_tokens,
         )
         self.scheduler = Scheduler(limits, self.runner.geometry)
         pacer = FixedPace(max_decode_steps=decode_steps)

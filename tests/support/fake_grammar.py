@@ -14,7 +14,7 @@ from pagednb.structured_output.matcher import num_words
 
 
 class FakeGrammar:
-    """A third of the tokens may follow, ``eos`` only after every fourth token; it fails after ``fails_after``."""
+    """A third of the tokens may follow, or one alone, which may be ``eos``; it fails after ``fails_after``."""
 
     def __init__(self, vocab_size: int, *, eos: int, key: int, fails_after: int | None = None) -> None:
         self.vocab_size = vocab_size
@@ -22,16 +22,32 @@ class FakeGrammar:
         self.key = key
         self.fails_after = fails_after
 
+    @property
+    def first_token_ids(self) -> list[int]:
+        return self.forced([])
+
     def matcher(self) -> FakeMatcher:
         return FakeMatcher(self)
 
     def allowed(self, tokens: list[int]) -> np.ndarray:
         """Return bool ``[vocab_size]``."""
         check = zlib.crc32(np.array(tokens, dtype=np.int32).tobytes(), self.key)
+        if check % 3 == 0:
+            return np.arange(self.vocab_size) == check // 3 % self.vocab_size
         is_allowed = np.random.default_rng(check).random(self.vocab_size) < 0.3
         is_allowed[self.eos + 1] = True
         is_allowed[self.eos] = len(tokens) % 4 == 3
         return is_allowed
+
+    def forced(self, tokens: list[int]) -> list[int]:
+        """Return what must follow ``tokens``, however the text goes on; no more than the grammar lasts."""
+        forced: list[int] = []
+        while len(forced) < 20 and (self.fails_after is None or len(tokens) + len(forced) < self.fails_after):
+            (allowed,) = self.allowed(tokens + forced).nonzero()
+            if len(allowed) > 1:
+                break
+            forced.append(int(allowed[0]))
+        return forced
 
 
 class FakeMatcher:
@@ -47,6 +63,9 @@ class FakeMatcher:
         for token in token_ids.tolist():
             assert self._grammar.allowed(self._tokens)[token], f"{token} after {self._tokens} was not allowed"
             self._tokens.append(token)
+
+    def forced(self) -> list[int]:
+        return self._grammar.forced(self._tokens)
 
     @property
     def num_words(self) -> int:

@@ -48,6 +48,7 @@ class Setting:
     eos_token_ids: tuple[int, ...] = (EOS,)
     min_shared_prefix_tokens: int | None = None
     constrained: float = 0.0  # share of requests that have a grammar
+    append_forced_tokens: bool = True
 
     @property
     def geometry(self) -> CacheGeometry:
@@ -68,6 +69,7 @@ class Setting:
             enable_prefix_caching=self.enable_prefix_caching,
             eos_token_ids=self.eos_token_ids,
             min_shared_prefix_tokens=self.min_shared_prefix_tokens,
+            append_forced_tokens=self.append_forced_tokens,
         )
         return EngineCore(
             Scheduler(config, self.geometry),
@@ -98,6 +100,7 @@ class Watcher:
     def step(self) -> list[RequestUpdate]:
         """Run one step."""
         updates = self.core.step()
+        assert len({update.request_id for update in updates}) == len(updates), "two updates for one request"
         self.take(updates)
         self.core.scheduler.check_integrity()
         return updates
