@@ -10,18 +10,25 @@ import threading
 from collections.abc import Hashable, Iterable, Mapping
 
 from pagednb import runtime
+from pagednb.dataframe.decision_file import DecisionFile
 
 _NAME = "review_decisions"
 
 
 class DecisionLog:
-    """Labels by row. Widgets' handlers may run on another thread than the cell, so every method takes the lock."""
+    """Labels by row, in a file too if there is one.
 
-    def __init__(self) -> None:
+    Widgets' handlers may run on another thread than the cell, so every change takes the lock.
+    """
+
+    def __init__(self, file: DecisionFile | None = None) -> None:
         self._lock = threading.Lock()
+        self._file = file
         # every label a row was ever given; the last one counts, None is "not decided"
         self._row_to_labels: dict[int, list[Hashable | None]] = {}
         self._undoable: list[dict[int, Hashable | None]] = []  # for each action, what its rows had before
+        for row, label in file.open() if file is not None else ():
+            self._row_to_labels.setdefault(row, []).append(label)
 
     def label(self, row: int) -> Hashable | None:
         """Return what was decided about a row, None if nothing."""
@@ -52,11 +59,15 @@ class DecisionLog:
             self._give({row: label for row, label in rows if label not in self._row_to_labels.get(row, ())})
 
     def _give(self, row_to_label: Mapping[int, Hashable | None]) -> None:
+        if self._file is not None:
+            self._file.add(row_to_label)
         for row, label in row_to_label.items():
             self._row_to_labels.setdefault(row, []).append(label)
 
 
-def decision_log(subject: Hashable) -> DecisionLog:
-    """Return this process's log about ``subject``; empty the first time."""
+def decision_log(subject: tuple[Hashable, ...], file: DecisionFile | None = None) -> DecisionLog:
+    """Return this process's log about ``subject``, empty the first time; with a file always what the file holds."""
+    if file is not None:
+        return DecisionLog(file)
     subject_to_log: dict[Hashable, DecisionLog] = runtime.kept(_NAME, dict)
     return subject_to_log.setdefault(subject, DecisionLog())

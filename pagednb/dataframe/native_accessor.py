@@ -5,6 +5,7 @@ They are the verbs of pandas' frames, over other rows. Results are frames of the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class NativeFrameAccessor(FrameAccessor):
         below: float | None = 0.7,
         labels: Sequence[Hashable] | None = None,
         columns: Sequence[Hashable] | None = None,
+        save: str | os.PathLike[str] | None = None,
     ) -> Review:
         """Return a table of labels to look at, as on a pandas frame; its ``frame`` is of this frame's library.
 
@@ -56,7 +58,7 @@ class NativeFrameAccessor(FrameAccessor):
         Raises:
             OptionError: as on a pandas frame.
         """
-        return NativeReview(self.rows, into, below=below, labels=labels, columns=columns)
+        return NativeReview(self.rows, into, below=below, labels=labels, columns=columns, save=save)
 
     def retry(self, into: str, **options: Any) -> Any:
         """Raise NotSupportedYetError: only pandas frames remember their runs."""

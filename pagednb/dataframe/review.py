@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+import pathlib
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from pagednb.dataframe.decisions import decision_log
+from pagednb.dataframe.decision_file import DecisionFile, check_labels
+from pagednb.dataframe.decisions import DecisionLog, decision_log
 from pagednb.dataframe.results import as_label
 from pagednb.dataframe.review_rows import review_rows
 from pagednb.errors import OptionError
@@ -40,13 +43,14 @@ class Review:
         below: float | None = 0.7,
         labels: Sequence[Hashable] | None = None,
         columns: Sequence[Hashable] | None = None,
+        save: str | os.PathLike[str] | None = None,
     ) -> None:
         """See ``df.llm.review``."""
         self._frame = frame
         self._into = into
         self._rows = review_rows(frame, into, below=below, labels=labels, columns=columns)
         self.labels = list(self._rows.labels)
-        self._log = decision_log((into, *self._rows.shown.columns))
+        self._log = self._opened_log(save)
         self._keys: list[int] = self._rows.keys[self._rows.positions].tolist()
         self._adopt_column()
 
@@ -114,7 +118,9 @@ class Review:
 
     def clear(self) -> None:
         """Take all decisions about these rows back; one step to undo."""
-        self._log.decide({key: None for key in self._keys if self._log.label(key) is not None})
+        decided = [key for key in self._keys if self._log.label(key) is not None]
+        if decided:
+            self._log.decide(dict.fromkeys(decided))
 
     @property
     def num_reviewed(self) -> int:
@@ -172,6 +178,13 @@ class Review:
             return pd.CategoricalDtype(self.labels)
         added = [label for label in self.labels if label not in dtype.categories]
         return pd.CategoricalDtype([*dtype.categories, *added], ordered=dtype.ordered)
+
+    def _opened_log(self, save: str | os.PathLike[str] | None) -> DecisionLog:
+        shown = self._rows.shown.columns
+        if save is None:
+            return decision_log((self._into, *shown))
+        check_labels(self.labels)
+        return decision_log((self._into, *shown), DecisionFile(pathlib.Path(save), self._into, shown.tolist()))
 
     def _adopt_column(self) -> None:
         label = as_label(self._frame, f"{self._into}_reviewed")

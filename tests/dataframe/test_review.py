@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,41 @@ def test_many_rows_take_no_time() -> None:
     review = Review(data, "team", below=0.001)
     review.accept_all()
     assert review.frame["team_reviewed"].notna().sum() == len(review)
+
+
+def test_a_file_has_every_decision_as_it_is_made(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "reviews" / "team.jsonl"
+    review = Review(DATA, "team", save=path)
+    review.relabel(0, "c")
+    review.relabel(1, "b")
+    review.undo()
+    review.accept(2)
+    runtime._RUNTIME.name_to_kept.clear()
+    assert reviewed(Review(DATA, "team", save=str(path)).frame) == [None, "b", "c", None, None]
+    content = path.read_bytes()
+    for cut in range(len(content)):  # whatever ended the kernel, lines before the cut are there
+        path.write_bytes(content[:cut])
+        num_lines = content[: cut + 1].count(b"\n")
+        again = Review(DATA, "team", save=path)
+        assert again.num_reviewed == (0, 0, 1, 2, 1, 2)[num_lines]
+        again.clear()
+        assert Review(DATA, "team", save=path).num_reviewed == 0
+
+
+def test_a_file_of_another_review_is_refused(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "team.jsonl"
+    Review(DATA, "team", save=path)
+    with pytest.raises(OptionError, match="not this review's file: it is one of 'team'"):
+        Review(DATA.assign(other=1), "team", save=path)
+    for content in ("notes\n", "[1]\n"):
+        path.write_text(content)
+        with pytest.raises(OptionError, match="it is none"):
+            Review(DATA, "team", save=path)
+        assert path.read_text() == content
+    with pytest.raises(OptionError, match="cannot be used"):
+        Review(DATA, "team", save=tmp_path)
+    with pytest.raises(OptionError, match="is a tuple"):
+        Review(DATA, "team", labels=[("a",)], save=tmp_path / "other.jsonl")
 
 
 @pytest.mark.parametrize(
