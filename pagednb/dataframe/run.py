@@ -10,9 +10,11 @@ import contextlib
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pagednb.dataframe.job import Job, Work
+from pagednb.dataframe.kept_rows import KeptRows
 from pagednb.dataframe.last_run import LastRun, remember
 from pagednb.dataframe.measured_speed import note_speed
 from pagednb.dataframe.progress import Watch, watch_with
@@ -36,12 +38,39 @@ def start_run(verb: VerbRun[Result], options: RunOptions) -> Result | Job[Result
     """
     if options.sample is not None:
         verb = dataclasses.replace(verb, prompts=verb.prompts.sampled(options.sample))
-    task = verb.task
-    spec = _spec(verb, options)
     prompts = verb.prompts
     outcome: RowOutcome[Any] = RowOutcome.empty(
         num_rows=prompts.num_rows, num_missing=prompts.num_missing, num_not_sampled=prompts.num_not_sampled
     )
+
+    def execute(kept: KeptRows, watch: Watch) -> None:
+        run_rows(
+            verb.engine,
+            iter(prompts),
+            verb.task,
+            num_rows=prompts.num_rows,
+            chat=verb.chat,
+            watch=watch,
+            kept=kept,
+            truncation=_truncation(verb, options),
+            outcome=outcome,
+        )
+
+    return conduct(verb, options, outcome, execute)
+
+
+def conduct(
+    verb: VerbRun[Result],
+    options: RunOptions,
+    outcome: RowOutcome[Any],
+    execute: Callable[[KeptRows, Watch], None],
+) -> Result | Job[Result]:
+    """Have ``execute`` fill ``outcome``; return what the verb makes of it, or with ``background`` a ``Job``.
+
+    Raises:
+        OptionError, CheckpointError, PagednbError: as ``start_run``.
+    """
+    task, spec = verb.task, _spec(verb, options)
 
     def partial() -> Result:
         return verb.place(outcome.copy())
@@ -56,17 +85,8 @@ def start_run(verb: VerbRun[Result], options: RunOptions) -> Result | Job[Result
 
     def run(watch: Watch) -> RowOutcome[Any]:
         with still_open:  # closes cache and checkpoint on whatever thread the run ends
-            return run_rows(
-                verb.engine,
-                iter(prompts),
-                task,
-                num_rows=prompts.num_rows,
-                chat=verb.chat,
-                watch=watch,
-                kept=kept,
-                truncation=_truncation(verb, options),
-                outcome=outcome,
-            )
+            execute(kept, watch)
+        return outcome
 
     def finish(outcome: RowOutcome[Any]) -> Result:
         note_speed(verb.engine, outcome.figures)
