@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from pagednb.checks import is_whole, require
 from pagednb.dataframe.html_table import html_table
 from pagednb.dataframe.measured_speed import last_speed
 from pagednb.dataframe.model_prompt import Chat, as_model_sees_it, encode_prompts
 from pagednb.dataframe.prompts import RowPrompts
 from pagednb.dataframe.truncation import TruncateOption, check_truncate, prompt_limit
-from pagednb.errors import OptionError, PagednbError
+from pagednb.errors import PagednbError
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
@@ -91,7 +92,8 @@ class Preview:
             happens = "fail" if self.truncate == "error" else f"are cut ({self.truncate})"
             yield "too long", f"{self.num_too_long:,} prompts {happens}{about}"
         seconds = self.estimated_s
-        yield "time", "not known yet: no run was measured" if seconds is None else f"about {_duration(seconds)}"
+        known = "not known yet; a run with sample=20 measures it" if seconds is None else f"about {_duration(seconds)}"
+        yield "time", known
 
 
 def preview_rows(
@@ -99,19 +101,19 @@ def preview_rows(
     prompts: RowPrompts,
     *,
     n: int,
-    system: str | None,
+    chat: Chat,
     max_tokens: int,
     truncate: TruncateOption,
 ) -> Preview:
     """Render all rows, count tokens, show the first ``n``.
 
     Raises:
-        OptionError: ``n`` is no whole number, ``truncate`` unknown, or a system message without a chat template.
+        OptionError: ``n`` or ``max_tokens`` is no whole number, ``truncate`` unknown, or a system message without a
+            chat template.
     """
-    if not isinstance(n, int) or n < 0:
-        raise OptionError(f"n={n!r} is not valid.", hint="Use how many prompts to show, such as 3.")
+    require(is_whole(n) and n >= 0, "n", n, "how many prompts to show, such as 3")
+    require(is_whole(max_tokens) and max_tokens > 0, "max_tokens", max_tokens, "a whole number of at least 1")
     check_truncate(truncate)
-    chat = Chat(system)
     chat.require_place(engine)
     speed = last_speed(engine)
     looker = _Looker(engine, prompts, chat, max_tokens, truncate)

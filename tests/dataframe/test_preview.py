@@ -39,6 +39,14 @@ def test_it_shows_exactly_what_a_run_sends(engine: FakeEngine) -> None:
     assert look.max_tokens <= 1900 and look.num_too_long == 1
 
 
+def test_it_shows_what_extract_sends(engine: FakeEngine) -> None:
+    sent: list[str] = []
+    engine.answer = lambda prompt: sent.append(prompt) or '{"brand":"x"}'  # type: ignore[func-returns-value]
+    look = frame(DATA[:2]).preview("{text}", schema={"brand": str})
+    frame(DATA[:2]).extract("{text}", schema={"brand": str})
+    assert "brand" in look.prompts[0].prompt and sorted(sent) == sorted(look.frame["prompt"])
+
+
 def test_rows_that_would_fail_say_so(engine: FakeEngine) -> None:
     look = frame(DATA).preview("text", n=6)
     notes = dict(zip(look.frame["row"], look.frame["note"], strict=True))
@@ -78,6 +86,7 @@ def test_empty_and_odd_rows(engine: FakeEngine) -> None:
 def test_mistakes_end_as_sentences(engine: FakeEngine) -> None:
     with pytest.raises(TemplateError):
         frame(DATA).preview("{txt}")
-    for options in ({"n": -1}, {"n": "3"}, {"truncate": "up"}, {"system": "no template here"}):
+    wrong = [{"n": -1}, {"n": "3"}, {"n": True}, {"max_tokens": 0}, {"max_tokens": "4"}]
+    for options in (*wrong, {"truncate": "up"}, {"system": "no template here"}, {"system": 3}):
         with pytest.raises(OptionError):
             frame(DATA).preview("text", **options)
