@@ -8,6 +8,7 @@ kept with their frames.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -50,6 +51,7 @@ class FrameAccessor:
         into: str,
         *,
         truncate: TruncateOption | None = None,
+        max_tokens: int | None = None,
         errors: ErrorPolicy = "coerce",
         progress: ProgressOption = None,
     ) -> pd.DataFrame:
@@ -58,6 +60,7 @@ class FrameAccessor:
         Args:
             into: What the run called its column.
             truncate: Cut rows that are too long, where the first run failed them.
+            max_tokens: Give answers that were cut more room.
             errors, progress: As in ``generate``.
 
         Raises:
@@ -67,7 +70,12 @@ class FrameAccessor:
         changed = {"errors": errors, "progress": progress} | ({} if truncate is None else {"truncate": truncate})
         model = runtime.get_engine().resolved.name
         frame = self.rows.data
-        return retry_rows(frame, into, model, lambda rows, verb: getattr(FrameAccessor(rows), verb), **changed)
+
+        def verb_of(rows: pd.DataFrame, verb: str) -> Callable[..., pd.DataFrame]:
+            method: Callable[..., pd.DataFrame] = getattr(FrameAccessor(rows), verb)
+            return method
+
+        return retry_rows(frame, into, model, verb_of, max_tokens=max_tokens, **changed)
 
     def __repr__(self) -> str:
         return f"pagednb verbs for {len(self.rows.data)} rows: generate, extract, preview, retry, review"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,18 @@ Verb = Callable[..., pd.DataFrame]
 
 
 def retry_rows(
-    frame: pd.DataFrame, into: str, model: str, verb_of: Callable[[pd.DataFrame, str], Verb], **changed: Any
+    frame: pd.DataFrame,
+    into: str,
+    model: str,
+    verb_of: Callable[[pd.DataFrame, str], Verb],
+    *,
+    max_tokens: int | None = None,
+    **changed: Any,
 ) -> pd.DataFrame:
     """Return a copy of the frame in which rows with a reason in ``<into>_error`` were run again.
 
-    ``verb_of`` gives a frame's verb by its name. ``changed`` are options that shall differ from the first run.
+    ``verb_of`` gives a frame's verb by its name. ``max_tokens`` and ``changed`` are options that shall differ from the
+    first run.
 
     Raises:
         OptionError: the frame does not know the run, or another model made it.
@@ -39,7 +46,7 @@ def retry_rows(
     again = frame.iloc[rows]
     if record.into is None:  # extract refuses to replace columns that only the schema names
         again = again.drop(columns=[as_label(frame, name) for name in record.columns])
-    options = _options(record) | changed
+    options = _options(record, {} if max_tokens is None else {"max_tokens": max_tokens}) | changed
     done = verb_of(again, record.verb)(_template(frame, record.template), **options)
     return _with_rows(frame, rows, done, [*record.columns], into)
 
@@ -52,8 +59,8 @@ def failed_positions(frame: pd.DataFrame, into: str) -> np.ndarray:
     return np.flatnonzero(frame[label].notna().to_numpy(dtype=bool))
 
 
-def _options(record: RunRecord) -> dict[str, Any]:
-    sampling = dict(record.sampling)
+def _options(record: RunRecord, changed_sampling: Mapping[str, Any]) -> dict[str, Any]:
+    sampling = {**record.sampling, **changed_sampling}
     if sampling.get("logit_bias"):  # JSON's keys are texts
         sampling["logit_bias"] = {int(token_id): bias for token_id, bias in sampling["logit_bias"].items()}
     options = {"into": record.into, "system": record.system, "truncate": record.truncate}

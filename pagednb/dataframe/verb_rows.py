@@ -98,7 +98,7 @@ class FrameRows:
 
     def where_reasons_are(self, into: str) -> str:
         """Return a sentence."""
-        return f"All reasons are in column '{into}_error'."
+        return f"All reasons are in column '{into}_error'; retry({into!r}) runs these rows again."
 
 
 @dataclasses.dataclass(frozen=True)

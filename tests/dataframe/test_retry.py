@@ -60,6 +60,15 @@ def test_rows_that_were_too_long_can_be_cut(engine: FakeEngine) -> None:
     assert "out_error" not in after.columns
 
 
+def test_answers_that_were_cut_can_get_more_room(engine: FakeEngine) -> None:
+    engine.answer = lambda _: '{"brand":"xylophone"}'
+    data = pd.DataFrame({"text": ["a", "b"]})
+    with pytest.warns(RowErrorsWarning, match=r"cut at max_tokens=8.*column 'out_error'; retry\('out'\) runs these"):
+        before = frame(data).extract("text", schema={"brand": str}, into="out", max_tokens=8)
+    after = frame(before).retry("out", max_tokens=100)
+    assert after["out_brand"].tolist() == ["xylophone"] * 2 and "out_error" not in after.columns
+
+
 def test_a_frame_knows_all_its_runs_also_after_filtering(engine: FakeEngine) -> None:
     before = frame(failed(engine)).generate("other", into="second")
     assert json.loads(json.dumps(before.attrs["pagednb_runs"])) == before.attrs["pagednb_runs"]
