@@ -54,14 +54,15 @@ def test_so_it_does_when_several_decode_steps_go_out_at_once(name, decode_steps,
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("constrained", "append_forced_tokens"), [(0.4, True), (1.0, True), (1.0, False)])
+@pytest.mark.parametrize("constrained", [0.4, 1.0])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_so_it_does_when_tokens_are_constrained(name, constrained, append_forced_tokens, seed):
+def test_so_it_does_when_tokens_are_constrained(name, constrained, seed):
+    has_runs = seed != 3
     setting = dataclasses.replace(
-        SETTINGS[name], constrained=constrained, append_forced_tokens=append_forced_tokens, decode_steps=4
+        SETTINGS[name], constrained=constrained, append_forced_tokens=has_runs, decode_steps=4
     )
     watcher = Traffic(setting, seed).run(150)
-    assert (watcher.core.executor.num_run_tokens > 0) == append_forced_tokens
+    assert (watcher.core.executor.num_run_tokens > 0) == has_runs
     outputs = [(watcher.requests[i].grammar, len(update.output_token_ids)) for i, update in watcher.final.items()]
     assert any(grammar is not None and num_tokens > 3 for grammar, num_tokens in outputs)
     limits = [(num_tokens, grammar.fails_after) for grammar, num_tokens in outputs if grammar is not None]

@@ -12,10 +12,10 @@ import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.random_schemas import undisputed_schemas
+from support.random_schemas import schemas, undisputed_schemas
 from support.tiny_tokenizers import byte_fallback_backend, byte_level_backend
 
-from pagednb.errors import NotSupportedYetError, OptionError
+from pagednb.errors import NotSupportedYetError, OptionError, SchemaError
 from pagednb.sampling_params import SamplingParams
 from pagednb.structured_output import compiler as compiler_module
 from pagednb.structured_output.compiler import GrammarCompiler
@@ -106,6 +106,35 @@ def test_many_masks_at_once_are_those_one_by_one(vocab_size: int) -> None:
             assert index not in failed and words[index].tolist() == alone.tolist()
     assert failed >= set(range(2, len(matchers), 3))
     assert (len(failed) == len(matchers)) == (vocab_size == 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(schema=schemas, seed=st.integers(0, 2**31))
+def test_forced_tokens_are_the_only_ones_in_their_masks(schema: dict[str, object], seed: int) -> None:
+    """So a run that is appended is what sampling one by one would have brought."""
+    try:
+        grammar = compile_(schema=schema)
+    except (OptionError, SchemaError):
+        return
+    matcher, randomness = grammar.matcher(), random.Random(seed)
+    assert matcher.forced() == list(grammar.first_token_ids)
+    for _ in range(40):
+        one_by_one = matcher.clone()
+        for token in matcher.forced():
+            assert allowed(one_by_one) == {token}
+            one_by_one.take(np.array([token]))
+        tokens = sorted(allowed(matcher) - {EOS})
+        if not tokens:
+            return
+        matcher.take(np.array([randomness.choice(tokens)]))
+
+
+@pytest.mark.parametrize("vocab_size", [300, len(VOCABULARY)])
+def test_tokens_that_the_model_does_not_know_are_not_forced(vocab_size: int) -> None:
+    last = VOCABULARY[-1]
+    assert last is not None
+    grammar = compile_(vocab_size, regex=f"!{last.decode()}[ab]")
+    assert (VOCABULARY.index(last) in grammar.first_token_ids) == (vocab_size == len(VOCABULARY))
 
 
 def test_a_clone_goes_its_own_way() -> None:
