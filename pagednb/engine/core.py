@@ -75,7 +75,7 @@ class EngineCore:
 
     Attributes:
         num_prefill_tokens, num_sampled_tokens: what was launched, tokens that are computed again after preemption
-            included.
+            included. Forced tokens, which are not sampled, are among the former.
     """
 
     def __init__(
