@@ -164,6 +164,7 @@ class _Line:
             self._is_drawing = False
         changed = "✓ changed" if model.is_changed(row) else "✓ accepted"
         self.button.description = changed if model.is_reviewed(row) else "Accept"
+        self.button.disabled = model.label(row) is None
 
     def _accept(self) -> None:
         self._model.accept_all([self._row])

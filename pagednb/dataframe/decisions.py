@@ -35,6 +35,10 @@ class DecisionLog:
         labels = self._row_to_labels.get(row)
         return labels[-1] if labels else None
 
+    def decided(self) -> list[int]:
+        """Return the rows that have a label."""
+        return [row for row, labels in self._row_to_labels.copy().items() if labels[-1] is not None]
+
     def decide(self, row_to_label: Mapping[int, Hashable | None]) -> None:
         """Give rows labels, as one action; None takes a decision back."""
         with self._lock:

@@ -49,10 +49,13 @@ class Review:
         self._frame = frame
         self._into = into
         self._rows = review_rows(frame, into, below=below, labels=labels, columns=columns)
-        self.labels = list(self._rows.labels)
-        self._log = self._opened_log(save)
         self._keys: list[int] = self._rows.keys[self._rows.positions].tolist()
-        self._adopt_column()
+        self._key_to_row = {key: row for row, key in enumerate(self._keys)}
+        known = self._known_decisions()
+        # what somebody chose is a choice, also where labels= leaves it out
+        self.labels = list(dict.fromkeys([*self._rows.labels, *(label for _, label in known)]))
+        self._log = self._opened_log(save)
+        self._log.adopt(known)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -113,19 +116,19 @@ class Review:
 
     def undo(self) -> int | None:
         """Take the last step back and return its first row, None if there is none."""
-        keys = set(self._log.undo())
-        return next((row for row, key in enumerate(self._keys) if key in keys), None)
+        rows = [self._key_to_row[key] for key in self._log.undo() if key in self._key_to_row]
+        return min(rows, default=None)
 
     def clear(self) -> None:
         """Take all decisions about these rows back; one step to undo."""
-        decided = [key for key in self._keys if self._log.label(key) is not None]
+        decided = [key for key in self._log.decided() if key in self._key_to_row]
         if decided:
             self._log.decide(dict.fromkeys(decided))
 
     @property
     def num_reviewed(self) -> int:
         """Rows that somebody decided about."""
-        return sum(map(self.is_reviewed, range(len(self))))
+        return sum(key in self._key_to_row and self._decided(key) is not None for key in self._log.decided())
 
     @property
     def frame(self) -> Any:
@@ -186,9 +189,11 @@ class Review:
         check_labels(self.labels)
         return decision_log((self._into, *shown), DecisionFile(pathlib.Path(save), self._into, shown.tolist()))
 
-    def _adopt_column(self) -> None:
+    def _known_decisions(self) -> list[tuple[int, Hashable]]:
+        """Keys and labels that the frame holds already."""
         label = as_label(self._frame, f"{self._into}_reviewed")
-        if label in self._frame.columns:
-            column = self._frame[label]
-            known = column.notna().to_numpy()
-            self._log.adopt(zip(self._rows.keys[known].tolist(), column[known].tolist(), strict=True))
+        if label not in self._frame.columns:
+            return []
+        column = self._frame[label]
+        known = column.notna().to_numpy()
+        return list(zip(self._rows.keys[known].tolist(), column[known].tolist(), strict=True))

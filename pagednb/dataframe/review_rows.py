@@ -59,7 +59,7 @@ def review_rows(
     """
     column = _column(frame, into, hint="Name the column that classify made.")
     names = _shown_columns(frame, into) if columns is None else _given_columns(frame, columns)
-    shown = frame[names]
+    shown = frame[list(dict.fromkeys(names))]
     confidence = _confidence(frame, into, below)
     keys = pd.util.hash_pandas_object(shown.astype(str), index=False).to_numpy()
     is_readable = shown.notna().any(axis=1).to_numpy()

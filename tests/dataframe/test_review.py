@@ -89,6 +89,14 @@ def test_neither_later_decisions_nor_edits_of_the_column_are_lost() -> None:
     assert reviewed(Review(edited, "team").frame) == [None, None, "b", "a", None]
 
 
+def test_a_label_of_the_column_stays_a_choice() -> None:
+    review = Review(DATA, "team")
+    review.relabel(0, "c")
+    runtime._RUNTIME.name_to_kept.clear()
+    again = Review(review.frame, "team", labels=["a", "b"])
+    assert again.labels == ["a", "b", "c"] and reviewed(again.frame) == [None, None, "c", None, None]
+
+
 def test_undo_takes_back_step_by_step() -> None:
     review = Review(DATA, "team")
     review.relabel(1, "b")
@@ -147,6 +155,8 @@ def test_labels_need_not_be_categories_or_text() -> None:
 
 
 def test_empty_frames_and_columns_with_levels() -> None:
+    twice = pd.concat([DATA[["text"]], DATA], axis=1)
+    assert Review(twice, "team").text(0) == "text: x\ntext: x"
     assert len(Review(DATA.iloc[:0], "team")) == 0 and Review(DATA.iloc[:0], "team").frame.shape == (0, 4)
     levels = DATA.set_axis(pd.MultiIndex.from_product([DATA.columns, [""]]), axis=1)
     review = Review(levels, "team")

@@ -90,7 +90,9 @@ def test_a_row_without_label_cannot_be_accepted_and_long_texts_are_cut() -> None
     model = Review(pd.DataFrame({"text": ["x" * 10**6], "team": [None]}), "team", below=None, labels=["a"])
     table = ReviewTable(model)
     table.lines[0].button.click()
-    assert not model.is_reviewed(0) and table.lines[0].button.description == "Accept"
+    assert not model.is_reviewed(0) and table.lines[0].button.disabled
+    table.lines[0].choice.value = "a"
+    assert not table.lines[0].button.disabled and table.lines[0].button.description == "✓ changed"
     assert len(table.lines[0].said.value) < MAX_CHARACTERS + 200
 
 
