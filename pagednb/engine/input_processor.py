@@ -68,10 +68,12 @@ class InputProcessor:
                 hint='Give {"prompt_token_ids": [...]}.',
             )
         encoded = iter(self._codec.encode(texts) if self._codec is not None else ())
+        all_ids = [next(encoded) if token_ids is None else token_ids for _, token_ids in split]
+        self._check_ids(all_ids)
         return [
-            # a tokenizer may know more tokens than the model
-            TokenPrompt(self._check_ids(next(encoded) if token_ids is None else token_ids), text)
-            for text, token_ids in split
+            # ids that were given are copied: whoever has them may go on writing to them
+            TokenPrompt(token_ids if given is None else token_ids.astype(np.int32), text)
+            for token_ids, (text, given) in zip(all_ids, split, strict=True)
         ]
 
     def make_requests(
@@ -128,15 +130,18 @@ class InputProcessor:
             self._hasher.extend(digests, token_ids, Request.cache_salt)
         return tuple(digests)
 
-    def _check_ids(self, token_ids: np.ndarray) -> np.ndarray:
-        low, high = int(token_ids.min(initial=0)), int(token_ids.max(initial=0))
-        if low < 0 or high >= self._vocab_size:
-            outside = low if low < 0 else high
-            raise PromptError(
-                f"Token id {outside} is outside the model's vocabulary of {self._vocab_size}.",
-                hint="Encode the prompt with this model's tokenizer.",
-            )
-        return token_ids.astype(np.int32)
+    def _check_ids(self, all_ids: Sequence[np.ndarray]) -> None:
+        """Refuse ids that the model does not have; a tokenizer may know more tokens than the model."""
+        for dtype in {token_ids.dtype for token_ids in all_ids}:  # signed and unsigned ones do not mix
+            # one look at many prompts takes as long as one at each of them
+            together = np.concatenate([token_ids for token_ids in all_ids if token_ids.dtype == dtype])
+            low, high = int(together.min(initial=0)), int(together.max(initial=0))
+            if low < 0 or high >= self._vocab_size:
+                outside = low if low < 0 else high
+                raise PromptError(
+                    f"Token id {outside} is outside the model's vocabulary of {self._vocab_size}.",
+                    hint="Encode the prompt with this model's tokenizer.",
+                )
 
     def _check_params(self, params: SamplingParams) -> None:
         if params.stop and self._codec is None:

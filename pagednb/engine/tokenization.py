@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pagednb.engine.batch_encoder import BatchEncoder
 from pagednb.engine.detokenizer import TextDecoder
 from pagednb.errors import ModelLoadError, OptionError, PromptError
 from pagednb.structured_output.compiler import GrammarCompiler
@@ -40,12 +41,13 @@ class TextCodec:
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
+        self.encoder = BatchEncoder(self._backend)
 
     def encode(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[np.ndarray]:
         """Return the token ids, int32, of each text.
 
         Special tokens are added where the tokenizer adds them; a text that begins with the BOS token, as rendered chat
-        templates do, does not get a second one.
+        templates do, does not get a second one. What all texts begin with is encoded once.
 
         Raises:
             PromptError: a text that is not valid Unicode.
@@ -60,16 +62,13 @@ class TextCodec:
         return ids
 
     def _encode(self, texts: list[str], add_special_tokens: bool) -> list[np.ndarray]:
-        if not texts:
-            return []
         try:
-            encodings = self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+            return self.encoder.encode(texts, add_special_tokens=add_special_tokens)
         except (TypeError, UnicodeEncodeError) as error:
             raise PromptError(
                 "A prompt is not valid Unicode (it holds a lone surrogate).",
                 hint="Clean it with text.encode('utf-8', 'replace').decode().",
             ) from error
-        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def grammar_compiler(self, vocab_size: int, eos_token_ids: tuple[int, ...]) -> GrammarCompiler:
         """Return what compiles constraints for this tokenizer and a model of ``vocab_size`` tokens."""
@@ -82,6 +81,13 @@ class TextCodec:
             return False
         marks = token_ids[(token_ids == begin) | (token_ids == end)]
         return len(marks) > 0 and int(marks[-1]) == begin
+
+    @property
+    def added_tokens(self) -> dict[int, str]:
+        """Tokens at which text is split before anything else is done with it, by id: a special token is one."""
+        added = self._backend.get_added_tokens_decoder().items()
+        # whether one that must be a word of its own counts depends on what stands beside it
+        return {token_id: token.content for token_id, token in added if not token.single_word}
 
     @property
     def has_chat_template(self) -> bool:
