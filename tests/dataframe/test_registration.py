@@ -86,6 +86,22 @@ def test_a_column_named_llm_stays_reachable() -> None:
     assert data["llm"].tolist() == ["a"]
 
 
+def test_a_library_that_comes_later_wins_and_we_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    accessor.register()
+    with pytest.warns(UserWarning, match="overriding a preexisting attribute"):  # pandas' own words
+        pd.api.extensions.register_dataframe_accessor("llm")(type("Foreign", (), {"__module__": "mall"}))
+    try:
+        with pytest.warns(UserWarning, match=r"Another library \(mall\).*Use df.pnb"):
+            assert accessor.register() == "pnb"
+        assert isinstance(pd.Series(dtype=object).pnb, accessor.SeriesAccessor)
+        assert not hasattr(pd.Series(dtype=object), "llm")
+        accessor.unregister()
+        assert pd.DataFrame.llm.__module__ == "mall"
+    finally:
+        del pd.DataFrame.llm
+        pd.DataFrame._accessors.discard("llm")
+
+
 def test_the_message_names_the_other_library(monkeypatch: pytest.MonkeyPatch) -> None:
     foreign = type("Foreign", (), {"__module__": "mall.pandas"})
     monkeypatch.setattr(pd.DataFrame, "llm", foreign, raising=False)
