@@ -146,7 +146,12 @@ class BoundTemplate:
 
     def after(self, text: str) -> BoundTemplate:
         """Return the template with ``text`` before it, taken as it stands."""
-        return BoundTemplate([text, *(piece if isinstance(piece, str) else piece[0] for piece in self._pieces)])
+        return BoundTemplate([text, *self.pieces])
+
+    @property
+    def pieces(self) -> list[str | Field]:
+        """Texts and fields, in order; a template can be made of any part of them."""
+        return [piece if isinstance(piece, str) else piece[0] for piece in self._pieces]
 
     def render(self, values: Sequence[object]) -> str:
         """Return the text for one row; ``values`` follow ``names``.
@@ -155,6 +160,10 @@ class BoundTemplate:
             TemplateError: a value has no such attribute or item, or refuses its format.
         """
         return "".join(piece if isinstance(piece, str) else piece[0].format(values[piece[1]]) for piece in self._pieces)
+
+    def filled_with(self, text: str) -> str:
+        """Return the text with ``text`` in the place of each field, formats aside."""
+        return "".join(piece if isinstance(piece, str) else text for piece in self._pieces)
 
     def render_pieces(self, values: Sequence[object]) -> list[tuple[str, bool]]:
         """Return the parts that ``render`` joins, each with whether it comes from the row. Raises as ``render``."""

@@ -15,6 +15,7 @@ import pandas as pd
 
 from pagednb import runtime
 from pagednb.dataframe import registration
+from pagednb.dataframe.agg_verb import agg
 from pagednb.dataframe.extract_verb import extract
 from pagednb.dataframe.generate_verb import generate
 from pagednb.dataframe.job import awaitable
@@ -43,6 +44,8 @@ class FrameAccessor:
     agenerate = awaitable(generate)
     extract = extract
     aextract = awaitable(extract)
+    agg = agg
+    aagg = awaitable(agg)
     preview = preview
     review = review
 
@@ -78,7 +81,7 @@ class FrameAccessor:
         return retry_rows(frame, into, model, verb_of, max_tokens=max_tokens, **changed)
 
     def __repr__(self) -> str:
-        return f"pagednb verbs for {len(self.rows.data)} rows: generate, extract, preview, retry, review"
+        return f"pagednb verbs for {len(self.rows.data)} rows: generate, extract, agg, preview, retry, review"
 
 
 class SeriesAccessor:
@@ -96,10 +99,12 @@ class SeriesAccessor:
     agenerate = awaitable(generate)
     extract = extract
     aextract = awaitable(extract)
+    agg = agg
+    aagg = awaitable(agg)
     preview = preview
 
     def __repr__(self) -> str:
-        return f"pagednb verbs for {len(self.rows.data)} values: generate, extract, preview"
+        return f"pagednb verbs for {len(self.rows.data)} values: generate, extract, agg, preview"
 
 
 NAMES = ("llm", "pnb")

@@ -5,7 +5,7 @@ Knows no pandas and no engine: it gets the model's own defaults as a mapping.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
@@ -24,11 +24,13 @@ def row_sampling_params(
     model_defaults: Mapping[str, Any],
     *,
     verb: str = "generate",
+    verb_options: Sequence[str] = VERB_OPTIONS,
 ) -> SamplingParams:
     """Return the parameters of a run: the caller's object, or the caller's options over the model's defaults.
 
     The model's defaults are those its authors recommend (``generation_config.json``); without a temperature there, or
     here, the answer is greedy, so that equal rows get equal answers. An option of None counts as not given.
+    ``verb_options`` are those that the verb takes beside them.
 
     Raises:
         OptionError: an unknown option, a value out of range, or options beside ``sampling_params``.
@@ -36,7 +38,7 @@ def row_sampling_params(
     """
     given = {name: value for name, value in options.items() if value is not None}
     if sampling_params is None:
-        _refuse_unknown(given, verb)
+        _refuse_unknown(given, verb, verb_options)
         defaults = {"temperature": 0.0, "max_tokens": DEFAULT_MAX_TOKENS, **model_defaults}
         params = SamplingParams(**(defaults | given))
     elif given:
@@ -49,10 +51,10 @@ def row_sampling_params(
     return params
 
 
-def _refuse_unknown(given: Mapping[str, Any], verb: str) -> None:
+def _refuse_unknown(given: Mapping[str, Any], verb: str, verb_options: Sequence[str]) -> None:
     """Name the nearest option of the verb; what SamplingParams knows but lacks is left for it to refuse."""
     known = list(SamplingParams.__dataclass_fields__)  # with its aliases
-    refuse_unknown_options(given.keys() - NAMES_NOT_BUILT_YET, [*known, *VERB_OPTIONS], owner=verb)
+    refuse_unknown_options(given.keys() - NAMES_NOT_BUILT_YET, [*known, *verb_options], owner=verb)
 
 
 def _require_one_text(params: SamplingParams, verb: str) -> None:

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Hashable, Mapping
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 
@@ -17,15 +17,22 @@ from pagednb.dataframe.row_outcome import RowOutcome
 from pagednb.dataframe.run_record import RunRecord
 from pagednb.errors import OptionError, RowErrors, RowErrorsWarning
 
-if TYPE_CHECKING:
-    from pagednb.dataframe.verb_rows import VerbRows
-
 ErrorPolicy = Literal["coerce", "raise"]
 TEXT_DTYPE = "str" if int(pd.__version__.split(".")[0]) >= 3 else "string"
 """pandas' default dtype for text: ``str`` from 3.0 on, ``string`` before."""
 
 MAX_LISTED_FAILURES = 100
 """``attrs`` lists at most so many failures: pandas copies ``attrs`` with every operation."""
+
+
+class FailedRows(Protocol):
+    """What a run's results are about, as far as failures go: rows, or groups of them."""
+
+    def failed(self, reasons: Mapping[int, str], into: str) -> Any:
+        """Return those that have a reason as a frame of the caller's kind, with ``<into>_error``."""
+
+    def where_reasons_are(self, into: str) -> str:
+        """Return a sentence that says where a result has the reasons."""
 
 
 def check_errors(errors: object) -> None:
@@ -66,18 +73,21 @@ def listed_failures(reasons: Mapping[int, str]) -> list[dict[str, Any]]:
     return [{"row": row, "error": reasons[row]} for row in sorted(reasons)[:MAX_LISTED_FAILURES]]
 
 
-def report_failures(rows: VerbRows, outcome: RowOutcome[Any], into: str, errors: ErrorPolicy) -> None:
+def report_failures(
+    rows: FailedRows, outcome: RowOutcome[Any], into: str, errors: ErrorPolicy, *, unit: str = "row"
+) -> None:
     """Say that rows failed: one RowErrorsWarning under "coerce", RowErrors with the failed rows under "raise"."""
     if not outcome.errors:
         return
     first = min(outcome.errors)
     num_failed, num_rows = len(outcome.errors), len(outcome.values)
-    summary = f"{num_failed} of {num_rows} rows failed; the first is row {first}: {outcome.errors[first]}"
+    summary = f"{num_failed} of {num_rows} {unit}s failed; the first is {unit} {first}: {outcome.errors[first]}"
     if errors == "coerce":
-        warnings.warn(f"{summary} {rows.where_reasons_are(into)}", RowErrorsWarning, stacklevel=_callers_level())
+        message = f"{summary} {rows.where_reasons_are(into)}".rstrip()
+        warnings.warn(message, RowErrorsWarning, stacklevel=_callers_level())
         return
     failed = rows.failed(outcome.errors, into)
-    raise RowErrors(summary, frame=failed, hint="The exception's frame holds the failed rows with their reasons.")
+    raise RowErrors(summary, frame=failed, hint=f"The exception's frame holds the failed {unit}s with their reasons.")
 
 
 def _callers_level() -> int:
