@@ -16,7 +16,10 @@ import pandas as pd
 from pagednb import runtime
 from pagednb.dataframe import registration
 from pagednb.dataframe.agg_verb import agg
+from pagednb.dataframe.classify_verb import classify
+from pagednb.dataframe.embed_verb import embed
 from pagednb.dataframe.extract_verb import extract
+from pagednb.dataframe.filter_verb import filter
 from pagednb.dataframe.generate_verb import generate
 from pagednb.dataframe.job import awaitable
 from pagednb.dataframe.preview_verb import preview
@@ -25,6 +28,7 @@ from pagednb.dataframe.registration import Owner
 from pagednb.dataframe.results import ErrorPolicy
 from pagednb.dataframe.retry import retry_rows
 from pagednb.dataframe.review_verb import review
+from pagednb.dataframe.score_verb import score
 from pagednb.dataframe.truncation import TruncateOption
 from pagednb.dataframe.verb_rows import FrameRows, SeriesRows
 
@@ -44,6 +48,13 @@ class FrameAccessor:
     agenerate = awaitable(generate)
     extract = extract
     aextract = awaitable(extract)
+    classify = classify
+    aclassify = awaitable(classify)
+    filter = filter
+    afilter = awaitable(filter)
+    score = score
+    ascore = awaitable(score)
+    embed = embed
     agg = agg
     aagg = awaitable(agg)
     preview = preview
@@ -99,6 +110,13 @@ class SeriesAccessor:
     agenerate = awaitable(generate)
     extract = extract
     aextract = awaitable(extract)
+    classify = classify
+    aclassify = awaitable(classify)
+    filter = filter
+    afilter = awaitable(filter)
+    score = score
+    ascore = awaitable(score)
+    embed = embed
     agg = agg
     aagg = awaitable(agg)
     preview = preview

@@ -51,6 +51,18 @@ def row_sampling_params(
     return params
 
 
+def refuse_sampling(verb: str, unknown: Mapping[str, Any], own: Sequence[str]) -> None:
+    """Refuse options that a verb without sampling does not have, with the nearest that it has.
+
+    Raises:
+        OptionError: naming the first.
+    """
+    if unknown.keys() & set(SamplingParams.__dataclass_fields__):
+        name = next(iter(unknown.keys() & set(SamplingParams.__dataclass_fields__)))
+        raise OptionError(f"{verb} draws nothing and writes no text, so {name}= has no meaning.", hint="Leave it out.")
+    refuse_unknown_options(unknown, [*own, *VERB_OPTIONS], owner=verb)
+
+
 def _refuse_unknown(given: Mapping[str, Any], verb: str, verb_options: Sequence[str]) -> None:
     """Name the nearest option of the verb; what SamplingParams knows but lacks is left for it to refuse."""
     known = list(SamplingParams.__dataclass_fields__)  # with its aliases

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pagednb.dataframe.results import as_label
 from pagednb.dataframe.run_record import RunRecord
+from pagednb.dataframe.typed_columns import object_column
 from pagednb.errors import NotSupportedYetError, OptionError
 from pagednb.sampling_params import SamplingParams
 
@@ -64,6 +65,8 @@ def _options(record: RunRecord, changed_sampling: Mapping[str, Any]) -> dict[str
     if sampling.get("logit_bias"):  # JSON's keys are texts
         sampling["logit_bias"] = {int(token_id): bias for token_id, bias in sampling["logit_bias"].items()}
     options = {"into": record.into, "system": record.system, "truncate": record.truncate}
+    if record.options is not None:
+        return options | {**record.options}
     if record.verb == "generate":
         return options | {"sampling_params": SamplingParams(**sampling)}
     if record.verb == "extract" and record.schema is not None:
@@ -88,7 +91,8 @@ def _with_rows(
         label = as_label(frame, name)
         values = frame[label].array.copy()
         answers = done[label].tolist() if label in done.columns else [None] * len(rows)
-        values[rows] = pd.array(answers, dtype=values.dtype)
+        is_object = values.dtype == object
+        values[rows] = object_column(answers, done.index).array if is_object else pd.array(answers, dtype=values.dtype)
         result[label] = values
     if result[error_label].isna().all():
         del result[error_label]

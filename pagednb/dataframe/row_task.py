@@ -47,7 +47,7 @@ class RowRequests:
     """The requests of one row, one at least: prompt tokens and parameters of each.
 
     ``condense`` makes of their outputs, in this order, the answer that is kept. It may use what is known of the
-    prompt, which ``RowTask.value`` may not: that reads answers of other runs too.
+    prompt, which ``RowTask.value`` may not: that reads answers of other runs too. It may raise RowFailure.
     """
 
     asks: Sequence[tuple[np.ndarray, SamplingParams]]

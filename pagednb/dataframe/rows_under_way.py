@@ -85,9 +85,16 @@ class RowsUnderWay:
             del self._rows[position]
             outputs: list[Any] = row.outputs
             self._figures.count_finished(outputs)
-            yield position, row.requests.condense(outputs)
+            yield position, _condensed(row.requests, outputs)
 
     def _send(self, position: int, requests: RowRequests, index: int) -> None:
         token_ids, params = requests.asks[index]
         self._call.submit((position, index), token_ids, params)
         self._figures.submitted_tokens += len(token_ids)
+
+
+def _condensed(requests: RowRequests, outputs: Answer) -> Answer | RowFailure:
+    try:
+        return requests.condense(outputs)
+    except RowFailure as failure:
+        return failure

@@ -23,6 +23,7 @@ class RunRecord:
     Attributes:
         into: as the verb was given it; None where the schema's fields name the columns.
         schema: JSON Schema of extract.
+        options: of verbs without sampling; None if they cannot be told.
         sampling: parameters that differ from the defaults.
         columns: names of the columns it made, without that of errors.
     """
@@ -36,6 +37,7 @@ class RunRecord:
     system: str | None = None
     truncate: str = "error"
     schema: str | None = None
+    options: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, figures: Mapping[str, Any], columns: Sequence[str]) -> RunRecord | None:

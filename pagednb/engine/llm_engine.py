@@ -74,6 +74,11 @@ class LLMEngine:
         return self._codec is not None and self._codec.has_chat_template
 
     @property
+    def added_tokens(self) -> dict[int, str]:
+        """Tokens at which the tokenizer splits text first, by id. Raises OptionError as ``tokenizer``."""
+        return self._require_codec().added_tokens
+
+    @property
     def is_over(self) -> bool:
         """Whether the engine was shut down or died: it will never answer again."""
         return self._loop.is_over

@@ -7,6 +7,7 @@ results come in any order and some polls bring none.
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
@@ -14,13 +15,18 @@ from typing import Any, Self
 import numpy as np
 
 from pagednb.errors import ContextLengthError, PromptError
-from pagednb.outputs import CompletionOutput, RequestOutput
+from pagednb.outputs import CompletionOutput, Logprob, RequestOutput
 from pagednb.sampling_params import SamplingParams
 
 
 def reverse(prompt: str) -> str:
     """The answer to a prompt: itself, backwards."""
     return prompt[::-1]
+
+
+def fake_logprob(prompt: Any, token_id: int) -> float:
+    """A logprob that anyone can work out, of a token behind a prompt (token ids, which are bytes)."""
+    return -(zlib.crc32(bytes(list(prompt)) + token_id.to_bytes(4, "little")) % 1000) / 100
 
 
 class FakeEngine:
@@ -47,7 +53,9 @@ class FakeEngine:
             identity="fake/model@r1:float32",
             generation_config=generation_config or {},
             max_model_len=max_model_len,
+            eos_token_ids=(0,),
         )
+        self.added_tokens: dict[int, str] = {}
         self.config = SimpleNamespace(load_format="auto", tokenizer=None)
         self.geometry = SimpleNamespace(max_model_len=max_model_len, num_usable_tokens=10**6)
         self.answer = answer
@@ -118,6 +126,8 @@ class FakeCall:
 
     def _finish(self, key: int) -> RequestOutput:
         prompt, params = self._pending.pop(key)
+        if params.logprob_token_ids is not None:
+            return self._name_logprobs(key, prompt, params.logprob_token_ids)
         text = bytes(prompt.tolist()).decode()
         answer = self._engine.answer(text)
         token_ids = tuple(answer.encode())
@@ -135,3 +145,9 @@ class FakeCall:
             outputs=(completion,),
             num_cached_tokens=1,
         )
+
+    def _name_logprobs(self, key: Any, prompt: np.ndarray, token_ids: Sequence[int]) -> RequestOutput:
+        logprobs = {token_id: Logprob(fake_logprob(prompt, token_id)) for token_id in token_ids}
+        completion = CompletionOutput(index=0, text="", token_ids=(0,), logprobs=(logprobs,), finish_reason="length")
+        prompt_token_ids = tuple(prompt.tolist())
+        return RequestOutput(request_id=str(key), prompt=None, prompt_token_ids=prompt_token_ids, outputs=(completion,))
