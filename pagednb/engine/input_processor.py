@@ -14,7 +14,7 @@ import numpy as np
 
 from pagednb.config import CacheGeometry
 from pagednb.engine.tokenization import TextCodec
-from pagednb.errors import ContextLengthError, NotSupportedYetError, OptionError, PromptError
+from pagednb.errors import ContextLengthError, OptionError, PromptError
 from pagednb.kv_cache.prefix_cache import BlockHasher
 from pagednb.request import Request
 from pagednb.sampling_params import SamplingParams
@@ -52,6 +52,7 @@ class InputProcessor:
         self._vocab_size = vocab_size
         self._seed = seed
         self._request_ids = itertools.count()
+        self._checked: SamplingParams | None = None  # parameters that many requests in a row have are checked once
 
     def tokenize(self, prompts: Sequence[Prompt]) -> list[TokenPrompt]:
         """Turn prompts into token ids, all texts in one batch.
@@ -116,12 +117,8 @@ class InputProcessor:
             return None
         if self._codec is None or self._grammars is None:
             raise OptionError("A constraint needs a tokenizer, and the engine has none.", hint="Load it with one.")
-        if self._codec.is_thinking(prompt.token_ids):
-            raise NotSupportedYetError(
-                "The prompt leaves the model thinking; a constraint that begins after that is not built yet.",
-                hint="Render the chat with enable_thinking=False, or drop the constraint.",
-            )
-        return self._grammars.compile(constraint)
+        grammar, end_of_thinking = self._grammars.compile(constraint), self._codec.end_of_thinking(prompt.token_ids)
+        return grammar if end_of_thinking is None else grammar.starting_after(end_of_thinking)
 
     def _block_digests(self, token_ids: np.ndarray) -> tuple[bytes, ...]:
         """Name the prompt's blocks here, where it costs the engine thread nothing."""
@@ -144,6 +141,8 @@ class InputProcessor:
                 )
 
     def _check_params(self, params: SamplingParams) -> None:
+        if params is self._checked:
+            return
         if params.stop and self._codec is None:
             raise OptionError("stop strings need a tokenizer, and the engine has none.", hint="Use stop_token_ids.")
         for name in ("stop_token_ids", "logprob_token_ids", "logit_bias"):
@@ -153,6 +152,7 @@ class InputProcessor:
                     f"SamplingParams {name} has token id {max(token_ids)}, outside the model's vocabulary of "
                     f"{self._vocab_size}."
                 )
+        self._checked = params
 
     def _resolve_max_tokens(self, num_prompt_tokens: int, wish: int | None) -> int:
         """Bound by ``max_model_len``, as in vLLM: an output that meets it has finish reason "length".

@@ -74,13 +74,13 @@ class TextCodec:
         """Return what compiles constraints for this tokenizer and a model of ``vocab_size`` tokens."""
         return GrammarCompiler(self._backend, vocab_size=vocab_size, eos_token_ids=eos_token_ids)
 
-    def is_thinking(self, token_ids: np.ndarray) -> bool:
-        """Whether a prompt, int ``[num_tokens]``, ends inside ``<think>``, where these are tokens of the model."""
+    def end_of_thinking(self, token_ids: np.ndarray) -> int | None:
+        """Return the token ``</think>`` if a prompt, int ``[num_tokens]``, ends inside ``<think>``; else None."""
         begin, end = (self._backend.token_to_id(text) for text in ("<think>", "</think>"))
         if begin is None or end is None:
-            return False
+            return None
         marks = token_ids[(token_ids == begin) | (token_ids == end)]
-        return len(marks) > 0 and int(marks[-1]) == begin
+        return int(end) if len(marks) > 0 and int(marks[-1]) == begin else None
 
     @property
     def added_tokens(self) -> dict[int, str]:

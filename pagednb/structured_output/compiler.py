@@ -11,7 +11,7 @@ import numpy as np
 from pagednb.errors import NotSupportedYetError, OptionError
 from pagednb.structured_output.constraint import Constraint
 from pagednb.structured_output.grammar import grammar_of
-from pagednb.structured_output.matcher import ConstraintFailure, TokenGrammar, num_words
+from pagednb.structured_output.matcher import ConstraintFailure, TokenGrammar, Vocabulary, num_words
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
@@ -61,7 +61,7 @@ class GrammarCompiler:
         start = LLMatcher(self._ll_tokenizer(), grammar, log_level=0)
         if start.is_error():
             raise OptionError(f"{constraint.kind} cannot be used: {start.get_error().splitlines()[0].rstrip('.')}.")
-        compiled = TokenGrammar(start, vocab_size=self._vocab_size, num_tokenizer_tokens=self._num_tokens)
+        compiled = TokenGrammar(start, Vocabulary(self._vocab_size, self._num_tokens, self._eos_token_ids))
         try:
             compiled.matcher().fill(np.empty(num_words(self._num_tokens), dtype=np.int32))
         except ConstraintFailure as error:

@@ -10,7 +10,7 @@ import numpy as np
 from pagednb.structured_output.matcher import TokenMatcher
 
 if TYPE_CHECKING:
-    from llguidance import LLExecutor
+    from llguidance import LLExecutor, LLMatcher
 
 
 class MaskFiller:
@@ -29,10 +29,18 @@ class MaskFiller:
         Returns:
             The indices of matchers whose constraints failed; what their rows hold means nothing.
         """
+        states = [(matcher.state, index) for index, matcher in enumerate(matchers) if matcher.has_started]
+        if states:
+            self._compute(states, words)
+        if len(states) < len(matchers):
+            for matcher, row in zip(matchers, words, strict=True):
+                if not matcher.has_started:
+                    matcher.fill_free(row)
+        return [index for _, index in states if matchers[index].has_failed(words[index])]
+
+    def _compute(self, states: list[tuple[LLMatcher, int]], words: np.ndarray) -> None:
         if self._executor is None:
             from llguidance import LLExecutor
 
             self._executor = LLExecutor()
-        states = [(matcher.state, index) for index, matcher in enumerate(matchers)]
         self._executor.unsafe_compute_mask_ptr(states, words.ctypes.data, words.strides[0], len(words))
-        return [index for index, matcher in enumerate(matchers) if matcher.has_failed(words[index])]

@@ -6,7 +6,7 @@ The automaton itself is llguidance's; nothing here imports it. A matcher is used
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -18,57 +18,86 @@ class ConstraintFailure(Exception):  # noqa: N818  (never leaves the engine: it 
     """An answer left its grammar, or the grammar became too complex to go on."""
 
 
+class Vocabulary(NamedTuple):
+    """The tokens of a model: ``size`` that it knows, ``num_tokenizer_tokens`` of its tokenizer, which end an answer.
+
+    Tokens from ``size`` on are the tokenizer's only and never allowed.
+    """
+
+    size: int
+    num_tokenizer_tokens: int
+    eos_token_ids: tuple[int, ...]
+
+
 class TokenGrammar:
     """A constraint compiled for one vocabulary; frozen, shared by all requests that have it.
 
     ``first_token_ids``: what every answer begins with, as ``TokenMatcher.forced`` says it; often nothing.
     """
 
-    def __init__(self, start: LLMatcher, *, vocab_size: int, num_tokenizer_tokens: int) -> None:
-        """``start`` is never moved. Tokens from ``vocab_size`` on are the tokenizer's only and never allowed."""
+    def __init__(self, start: LLMatcher, vocabulary: Vocabulary, *, starts_after: int | None = None) -> None:
+        """``start`` is never moved."""
         self._start = start
-        self._vocab_size = vocab_size
-        self._num_tokenizer_tokens = num_tokenizer_tokens
-        self.first_token_ids = tuple(_known(start.deep_copy().compute_ff_tokens(), vocab_size))
+        self._vocabulary = vocabulary
+        self._starts_after = starts_after
+        first = start.deep_copy().compute_ff_tokens() if starts_after is None else []
+        self.first_token_ids = tuple(_known(first, vocabulary.size))
+
+    def starting_after(self, token_id: int) -> TokenGrammar:
+        """Return the same constraint for what follows the first ``token_id`` of an answer, which does not end before.
+
+        For models that think: their thoughts are free.
+        """
+        return TokenGrammar(self._start, self._vocabulary, starts_after=token_id)
 
     def matcher(self) -> TokenMatcher:
         """Return a matcher at the beginning of an answer."""
-        return TokenMatcher(self._start.deep_copy(), self._vocab_size, self._num_tokenizer_tokens)
+        return TokenMatcher(self._start.deep_copy(), self._vocabulary, starts_after=self._starts_after)
 
 
 class TokenMatcher:
     """The state of one sequence. ``num_tokens`` of its output are taken in."""
 
-    __slots__ = ("_num_tokenizer_tokens", "_vocab_size", "num_tokens", "state")
+    __slots__ = ("_starts_after", "_vocabulary", "num_tokens", "state")
 
-    def __init__(self, state: LLMatcher, vocab_size: int, num_tokenizer_tokens: int) -> None:
+    def __init__(self, state: LLMatcher, vocabulary: Vocabulary, *, starts_after: int | None = None) -> None:
         """``state`` is the automaton; only masks are computed with it elsewhere."""
         self.state = state
         self.num_tokens = 0
-        self._vocab_size = vocab_size
-        self._num_tokenizer_tokens = num_tokenizer_tokens
+        self._vocabulary = vocabulary
+        self._starts_after = starts_after  # None once it has come
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the constraint holds already."""
+        return self._starts_after is None
 
     @property
     def is_complete(self) -> bool:
         """Whether the answer may end here."""
-        return self.state.is_accepting()
+        return self.has_started and self.state.is_accepting()
 
     @property
     def num_words(self) -> int:
         """Words of a mask over all tokens of the tokenizer, which may know more than the model."""
-        return num_words(self._num_tokenizer_tokens)
+        return num_words(self._vocabulary.num_tokenizer_tokens)
 
     def take(self, token_ids: np.ndarray) -> None:
         """Take in the next tokens of the output, int ``[num_new]``. Raises ConstraintFailure if they do not match."""
-        if len(token_ids) and not self.state.consume_tokens(token_ids.tolist()):
+        constrained = token_ids.tolist()
+        if self._starts_after is not None:
+            is_start = self._starts_after in constrained
+            constrained = constrained[constrained.index(self._starts_after) + 1 :] if is_start else []
+            self._starts_after = None if is_start else self._starts_after
+        if constrained and not self.state.consume_tokens(constrained):
             raise ConstraintFailure(self.state.get_error())
         self.num_tokens += len(token_ids)
 
     def forced(self) -> list[int]:
         """Return the tokens that come next whatever the model says: each is the only one in its mask. Often none."""
-        if not self.state.compute_ff_bytes():  # which costs a fraction of the tokens
+        if not self.has_started or not self.state.compute_ff_bytes():  # bytes cost a fraction of what tokens cost
             return []
-        return _known(self.state.compute_ff_tokens(), self._vocab_size)
+        return _known(self.state.compute_ff_tokens(), self._vocabulary.size)
 
     def fill(self, words: np.ndarray) -> None:
         """Write which tokens may come next: int32 ``[num_words]``, bit ``t % 32`` of word ``t // 32``.
@@ -79,9 +108,18 @@ class TokenMatcher:
         Raises:
             ConstraintFailure: no token may come next, or there is no way to tell.
         """
+        if not self.has_started:
+            self.fill_free(words)
+            return
         self.state.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
         if self.has_failed(words):
             raise ConstraintFailure(self.state.get_error() or "no token of the model fits here")
+
+    def fill_free(self, words: np.ndarray) -> None:
+        """Write the mask of a constraint that has not started: everything but the end."""
+        words[:] = -1
+        for token_id in self._vocabulary.eos_token_ids:
+            words[token_id // 32] &= ~np.uint32(1 << token_id % 32).view(np.int32)
 
     def has_failed(self, words: np.ndarray) -> bool:
         """Whether the mask just computed into ``words`` is none: there was an error, or it allows no token.
@@ -90,15 +128,16 @@ class TokenMatcher:
         """
         if self.state.is_error():
             return True
-        if self._num_tokenizer_tokens <= self._vocab_size:
+        vocab_size, num_tokenizer_tokens, _ = self._vocabulary
+        if num_tokenizer_tokens <= vocab_size:
             return False
-        last = num_words(self._vocab_size) - 1
-        surplus = np.uint32(32 * (last + 1) - self._vocab_size)
+        last = num_words(vocab_size) - 1
+        surplus = np.uint32(32 * (last + 1) - vocab_size)
         return not words[:last].any() and not np.uint32(words[last].view(np.uint32) << surplus)
 
     def clone(self) -> Self:
         """Return an independent matcher in the same state."""
-        clone = type(self)(self.state.deep_copy(), self._vocab_size, self._num_tokenizer_tokens)
+        clone = type(self)(self.state.deep_copy(), self._vocabulary, starts_after=self._starts_after)
         clone.num_tokens = self.num_tokens
         return clone
 

@@ -16,7 +16,7 @@ from support.tiny_tokenizers import byte_level_backend
 from transformers import AutoModelForCausalLM
 
 from pagednb import LLM, SamplingParams
-from pagednb.errors import NotSupportedYetError, OptionError
+from pagednb.errors import OptionError
 from pagednb.structured_output.compiler import GrammarCompiler
 
 EOS = 1
@@ -147,14 +147,20 @@ def test_mistakes_raise_before_the_run(llm: LLM) -> None:
     assert llm.generate(["x"], SamplingParams(regex="ab?"), use_tqdm=False)[0].outputs[0].text in ("a", "ab")
 
 
-def test_a_prompt_that_leaves_the_model_thinking_is_refused(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_constraint_starts_when_the_thinking_ends(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     codec = llm.engine._codec
     assert codec is not None
     marks = {"<think>": 300, "</think>": 301}
     monkeypatch.setattr(codec, "_backend", _Renamed(codec._backend, marks))
     params = SamplingParams(regex="ab?", max_tokens=4)
-    with pytest.raises(NotSupportedYetError, match="thinking"):
-        llm.generate([{"prompt_token_ids": [5, 300, 7]}], params, use_tqdm=False)
+    thinking = SamplingParams(regex="ab?c{3}", temperature=0, max_tokens=12, logit_bias={301: 50.0})
+    (output,) = llm.generate([{"prompt_token_ids": [5, 300, 7]}], thinking, use_tqdm=False)
+    tokens = list(output.outputs[0].token_ids)
+    assert tokens[0] == 301 and regex.fullmatch("ab?c{3}", byte_level_backend().decode(tokens[1:]))
+    free = SamplingParams(regex="ab?", temperature=1.0, seed=0, max_tokens=30)
+    (output,) = llm.generate([{"prompt_token_ids": [5, 300, 7]}], free, use_tqdm=False)
+    tokens = list(output.outputs[0].token_ids)
+    assert EOS not in tokens[: tokens.index(301) if 301 in tokens else len(tokens)]
     for prompt in ([5, 300, 7, 301, 8], [5, 6]):
         assert llm.generate([{"prompt_token_ids": prompt}], params, use_tqdm=False)[0].outputs[0].text[0] == "a"
 

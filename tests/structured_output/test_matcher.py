@@ -20,7 +20,7 @@ from pagednb.sampling_params import SamplingParams
 from pagednb.structured_output import compiler as compiler_module
 from pagednb.structured_output.compiler import GrammarCompiler
 from pagednb.structured_output.mask_filler import MaskFiller
-from pagednb.structured_output.matcher import ConstraintFailure, TokenGrammar, TokenMatcher, num_words
+from pagednb.structured_output.matcher import ConstraintFailure, TokenGrammar, TokenMatcher, Vocabulary, num_words
 
 EOS = 1
 # GPT-2's spelling of bytes: those that can be seen stand for themselves
@@ -90,7 +90,7 @@ def test_many_masks_at_once_are_those_one_by_one(vocab_size: int) -> None:
     """Matchers of several grammars in all states, some of them failed; what the model does not know helps none."""
     matchers = []
     for expression in REGEXES:
-        grammar = TokenGrammar(compile_(regex=expression)._start, vocab_size=vocab_size, num_tokenizer_tokens=320)
+        grammar = TokenGrammar(compile_(regex=expression)._start, Vocabulary(vocab_size, 320, (EOS,)))
         matchers += [grammar.matcher() for _ in range(3)]
         with pytest.raises(ConstraintFailure):
             matchers[-1].take(np.array([VOCABULARY.index(b"~")]))
@@ -106,6 +106,31 @@ def test_many_masks_at_once_are_those_one_by_one(vocab_size: int) -> None:
             assert index not in failed and words[index].tolist() == alone.tolist()
     assert failed >= set(range(2, len(matchers), 3))
     assert (len(failed) == len(matchers)) == (vocab_size == 2)
+
+
+def test_a_constraint_that_starts_later_leaves_free_what_comes_before() -> None:
+    """It starts after the first THINK of an answer, wherever a step's tokens end."""
+    think, (a, b, *_) = 300, (VOCABULARY.index(text) for text in (b"a", b"b", b"x"))
+    for steps in (
+        [[7, 9], [think], [a]],
+        [[7, 9, think, a]],
+        [[7], [9, think, a]],
+        [[think], [a]],
+        [[7, 7, think], [a]],
+    ):
+        matcher = compile_(regex="ab").starting_after(think).matcher()
+        assert matcher.forced() == [] and not matcher.has_started and not matcher.is_complete
+        for tokens in steps:
+            filled = np.zeros((2, matcher.num_words), dtype=np.int32)
+            assert MaskFiller().fill([matcher, compile_(regex="ab").matcher()], filled) == []
+            assert matcher.has_started or allowed(matcher) == set(range(len(VOCABULARY))) - {EOS}
+            alone = np.empty(matcher.num_words, dtype=np.int32)
+            matcher.fill(alone)
+            assert filled[0].tolist() == alone.tolist()
+            matcher.take(np.array(tokens))
+        assert matcher.num_tokens == sum(map(len, steps)) and matcher.has_started
+        assert allowed(matcher) == {b} and allowed(matcher.clone()) == {b}
+    assert compile_(regex="ab").starting_after(think).first_token_ids == ()
 
 
 @settings(max_examples=60, deadline=None)
