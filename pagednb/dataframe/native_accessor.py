@@ -12,8 +12,11 @@ from typing import Any
 import narwhals as nw
 
 from pagednb.dataframe.accessor import FrameAccessor, SeriesAccessor
+from pagednb.dataframe.agg_verb import agg
+from pagednb.dataframe.job import awaitable
 from pagednb.dataframe.native_rows import NativeFrameRows, NativeSeriesRows
 from pagednb.dataframe.review import Review
+from pagednb.dataframe.verb_rows import Accessor
 from pagednb.errors import NotSupportedYetError, OptionError
 
 
@@ -31,6 +34,20 @@ class NativeReview(Review):
         return self._native.with_column(self._reviewed, self._pandas_frame()[self._reviewed])
 
 
+def agg_of_all(self: Accessor, template: Hashable = None, *, by: Any = None, **options: Any) -> Any:
+    """Return one text about all rows, as ``agg`` of a pandas frame; its options but ``by``.
+
+    Raises:
+        NotSupportedYetError: ``by`` is given.
+    """
+    if by is not None:
+        raise NotSupportedYetError(
+            "agg with by= is not built yet for frames and series of this library.",
+            hint="Use pagednb.frame(data.to_pandas()).agg(...).",
+        )
+    return agg(self, template, **options)
+
+
 class NativeFrameAccessor(FrameAccessor):
     """Language-model verbs over the rows of a frame."""
 
@@ -41,6 +58,9 @@ class NativeFrameAccessor(FrameAccessor):
     def rows(self) -> Any:
         """The rows as they are now: Polars keeps accessors with frames that may grow."""
         return NativeFrameRows(self._native)
+
+    agg = agg_of_all
+    aagg = awaitable(agg_of_all)
 
     def review(
         self,
@@ -78,6 +98,9 @@ class NativeSeriesAccessor(SeriesAccessor):
     def rows(self) -> Any:
         """The values as they are now."""
         return NativeSeriesRows(self._native)
+
+    agg = agg_of_all
+    aagg = awaitable(agg_of_all)
 
 
 def native_accessor(data: object) -> NativeFrameAccessor | NativeSeriesAccessor:

@@ -347,6 +347,17 @@ def test_mistakes_are_refused_before_any_call(
     assert engine.calls == []
 
 
+def test_frames_of_other_libraries_have_one_answer(engine: ListeningEngine) -> None:
+    polars = pytest.importorskip("polars")
+    data = polars.DataFrame({"text": ["<0>", None, "<2>"], "team": ["a", "b", "a"]})
+    assert frame(data).agg(TEMPLATE) == "<0><2>"
+    assert frame(data["text"]).agg("All: {}") == "<0><2>"
+    assert asyncio.run(frame(data).aagg(TEMPLATE)) == "<0><2>"
+    for rows in (frame(data), frame(data["text"])):
+        with pytest.raises(NotSupportedYetError, match="by="):
+            rows.agg("All: {}", by="team")
+
+
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=80), st.integers(1, 40))
 def test_packs_hold_what_fits(sizes: list[int], room: int) -> None:
     packs = packed(np.array(sizes), room)
