@@ -55,11 +55,11 @@ class RunFigures:
     rows_done: int = 0
     seconds: float = 0.0
 
-    def count_finished(self, outputs: Sequence[RequestOutput]) -> None:
-        """Add one finished row, which asked one thing or several."""
+    def count_finished(self, num_prompt_tokens: int, outputs: Sequence[RequestOutput]) -> None:
+        """Add one finished row, which asked one thing or several, with so many prompt tokens in all."""
         self.finished += 1
+        self.prompt_tokens += num_prompt_tokens
         for output in outputs:
-            self.prompt_tokens += len(output.prompt_token_ids)
             self.cached_tokens += output.num_cached_tokens
             self.output_tokens += sum(len(completion.token_ids) for completion in output.outputs)
 

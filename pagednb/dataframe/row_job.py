@@ -21,7 +21,7 @@ from pagednb.dataframe.row_outcome import RowOutcome
 from pagednb.dataframe.row_task import Answer, RowFailure, RowTask
 from pagednb.dataframe.rows_under_way import RowsUnderWay
 from pagednb.engine.interrupts import keeping_interrupts
-from pagednb.errors import ContextLengthError, PagednbError, PromptError
+from pagednb.errors import PagednbError
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
@@ -97,7 +97,7 @@ class _RowJob(Generic[Value]):
 
     def run(self, prompts: Iterator[Prompt]) -> None:
         try:
-            with self._engine.open_call() as call:
+            with self._engine.open_call(returns_prompts=False) as call:
                 under_way = RowsUnderWay(call, self._figures)
                 for chunk in chunks_of(prompts):
                     with keeping_interrupts():
@@ -155,14 +155,17 @@ class _RowJob(Generic[Value]):
         encoded, failures = self._encoder.encode(rows)
         for position, reason in failures.items():
             self._fail(position, reason)
+        asked = []
         for row in encoded:
             self._figures.truncated += row.is_cut
             if self._reuses(row):
                 continue
             try:
-                under_way.ask(row.position, self._task.requests(row.prompts))
-            except (ContextLengthError, PromptError, RowFailure) as error:
-                self._fail(row.position, error.message)
+                asked.append((row.position, self._task.requests(row.prompts)))
+            except RowFailure as failure:
+                self._fail(row.position, failure.message)
+        for position, refusal in under_way.ask(asked):
+            self._fail(position, refusal.message)
 
     def _collect(self, under_way: RowsUnderWay, timeout_s: float) -> None:
         with keeping_interrupts():

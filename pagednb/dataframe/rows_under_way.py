@@ -7,7 +7,7 @@ cache. The row job hands rows in and takes answers out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pagednb.dataframe.report import RunFigures
@@ -22,6 +22,8 @@ Key = tuple[int, int]
 """Of a request in the engine call: the row's position in the frame, and which of the row's requests it is."""
 
 Failure = ContextLengthError | PromptError | RowFailure
+_Ask = tuple[int, RowRequests, int]
+"""A row's position, what it asks, and which of its requests is meant."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -46,18 +48,19 @@ class RowsUnderWay:
         """Requests that the engine holds."""
         return self._call.num_pending
 
-    def ask(self, position: int, requests: RowRequests) -> None:
-        """Send a row's first request.
+    def ask(self, rows: Sequence[tuple[int, RowRequests]]) -> list[tuple[int, Failure]]:
+        """Send the first request of each row; return the rows that can never run, each with the reason."""
+        refused = dict(self._send([(position, requests, 0) for position, requests in rows]))
+        for position, requests in rows:
+            if position not in refused:
+                self._rows[position] = _RowUnderWay(requests, [None] * len(requests.asks))
+                self._figures.computed += 1
+        return list(refused.items())
 
-        Raises:
-            ContextLengthError, PromptError: it can never run.
-        """
-        self._send(position, requests, 0)
-        self._rows[position] = _RowUnderWay(requests, [None] * len(requests.asks))
-        self._figures.computed += 1
-
-    def poll(self, timeout_s: float) -> Iterator[tuple[int, Answer | Failure]]:
-        """Yield what became of rows: their answers, or why they have none. Waits up to ``timeout_s`` for the first."""
+    def poll(self, timeout_s: float) -> list[tuple[int, Answer | Failure]]:
+        """Return what became of rows: their answers, or why they have none. Waits up to ``timeout_s`` for the first."""
+        settled: list[tuple[int, Answer | Failure]] = []
+        rest: list[_Ask] = []
         for (position, index), output in self._call.poll(timeout_s):
             row = self._rows.get(position)
             if row is None:
@@ -66,35 +69,30 @@ class RowsUnderWay:
             row.num_left -= 1
             if output.outputs[0].finish_reason == "abort":
                 del self._rows[position]
-                yield position, RowFailure("The request was aborted.")
+                settled.append((position, RowFailure("The request was aborted.")))
             elif row.num_left == 0:
-                yield from self._go_on(position, row)
+                left = [(position, row.requests, index) for index, output in enumerate(row.outputs) if output is None]
+                row.num_left = len(left)
+                rest += left
+                if not left:
+                    settled.append((position, self._finish(position)))
+        refused = dict(self._send(rest))
+        for position in refused:
+            del self._rows[position]
+        return settled + list(refused.items())
 
-    def _go_on(self, position: int, row: _RowUnderWay) -> Iterator[tuple[int, Answer | Failure]]:
-        """Ask for the rest after the first request, or finish the row."""
-        rest = [index for index, output in enumerate(row.outputs) if output is None]
+    def _finish(self, position: int) -> Answer | Failure:
+        row = self._rows.pop(position)
+        outputs: list[Any] = row.outputs
+        self._figures.count_finished(sum(len(token_ids) for token_ids, _ in row.requests.asks), outputs)
         try:
-            for index in rest:
-                self._send(position, row.requests, index)
-        except (ContextLengthError, PromptError) as failure:
-            del self._rows[position]
-            yield position, failure
-            return
-        row.num_left = len(rest)
-        if not rest:
-            del self._rows[position]
-            outputs: list[Any] = row.outputs
-            self._figures.count_finished(outputs)
-            yield position, _condensed(row.requests, outputs)
+            return row.requests.condense(outputs)
+        except RowFailure as failure:
+            return failure
 
-    def _send(self, position: int, requests: RowRequests, index: int) -> None:
-        token_ids, params = requests.asks[index]
-        self._call.submit((position, index), token_ids, params)
-        self._figures.submitted_tokens += len(token_ids)
-
-
-def _condensed(requests: RowRequests, outputs: Answer) -> Answer | RowFailure:
-    try:
-        return requests.condense(outputs)
-    except RowFailure as failure:
-        return failure
+    def _send(self, asks: Sequence[_Ask]) -> list[tuple[int, Failure]]:
+        """Send requests together; return the rows of those that can never run."""
+        batch = [((position, index), *requests.asks[index]) for position, requests, index in asks]
+        refused = dict(self._call.offer(batch)) if batch else {}
+        self._figures.submitted_tokens += sum(len(token_ids) for key, token_ids, _ in batch if key not in refused)
+        return [(position, reason) for (position, _), reason in refused.items()]

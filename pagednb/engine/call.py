@@ -6,7 +6,6 @@ are slices of 0.1 s on the caller's thread. A call belongs to one thread at a ti
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from types import TracebackType
@@ -19,13 +18,16 @@ from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledg
 from pagednb.engine.output_processor import OutputProcessor
 from pagednb.engine.stop_strings import StopScanner
 from pagednb.engine.submission import Submission
+from pagednb.errors import ContextLengthError, PromptError
 from pagednb.outputs import RequestOutput
+from pagednb.request import Request
 from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from pagednb.engine.detokenizer import TextDecoder
 
 Key = TypeVar("Key", bound=Hashable)
+Refusal = ContextLengthError | PromptError
 
 
 class Call(Generic[Key]):
@@ -35,6 +37,7 @@ class Call(Generic[Key]):
         self,
         loop: EngineLoop,
         input_processor: InputProcessor,
+        outputs: OutputProcessor,
         decoder: TextDecoder | None,
         *,
         stream: bool,
@@ -46,7 +49,7 @@ class Call(Generic[Key]):
         self._stream = stream
         self._priority = priority
         self._mailbox = Mailbox()
-        self._outputs = OutputProcessor(decoder)
+        self._outputs = outputs
 
     @property
     def num_pending(self) -> int:
@@ -71,15 +74,48 @@ class Call(Generic[Key]):
 
         Raises as ``submit``; none is handed over then.
         """
-        make = functools.partial(self._input_processor.make_requests, stream=self._stream, priority=self._priority)
-        all_requests = [make(prompt, params) for _, prompt, params in batch]
+        self._hand_over([(key, prompt, self._make_requests(prompt, params)) for key, prompt, params in batch])
+
+    def offer(self, batch: Sequence[tuple[Key, Prompt, SamplingParams]]) -> list[tuple[Key, Refusal]]:
+        """Hand over together what can run; return the keys of prompts that can never run, each with the reason.
+
+        Raises:
+            OptionError: parameters that this model cannot follow.
+            EngineDeadError: the engine is gone.
+        """
+        accepted: list[tuple[Key, TokenPrompt, tuple[Request, ...]]] = []
+        refused: list[tuple[Key, Refusal]] = []
+        prompts = self._tokenize_each([prompt for _, prompt, _ in batch])
+        for (key, _, params), prompt in zip(batch, prompts, strict=True):
+            try:
+                if not isinstance(prompt, TokenPrompt):
+                    raise prompt
+                accepted.append((key, prompt, self._make_requests(prompt, params)))
+            except (ContextLengthError, PromptError) as refusal:
+                refused.append((key, refusal))
+        self._hand_over(accepted)
+        return refused
+
+    def _tokenize_each(self, prompts: Sequence[Prompt]) -> list[TokenPrompt | PromptError]:
+        """Tokenize all at once; only where one of them is malformed, one by one."""
+        try:
+            return list(self._input_processor.tokenize(prompts))
+        except PromptError as error:
+            if len(prompts) == 1:
+                return [error]
+        return [each for prompt in prompts for each in self._tokenize_each([prompt])]
+
+    def _make_requests(self, prompt: TokenPrompt, params: SamplingParams) -> tuple[Request, ...]:
+        return self._input_processor.make_requests(prompt, params, stream=self._stream, priority=self._priority)
+
+    def _hand_over(self, batch: Sequence[tuple[Key, TokenPrompt, tuple[Request, ...]]]) -> None:
         # expected before they are sent: an interrupt in between aborts requests that the engine never saw
         now_s = time.perf_counter()
-        for (key, prompt, _), requests in zip(batch, all_requests, strict=True):
+        for key, prompt, requests in batch:
             self._outputs.add(key, prompt, requests, now_s)
         submissions = [
             Submission(request, self._mailbox, self._stop_scanner(request.sampling_params))
-            for requests in all_requests
+            for _, _, requests in batch
             for request in requests
         ]
         if submissions:

@@ -16,6 +16,7 @@ from pagednb.engine.core import EngineCore
 from pagednb.engine.input_processor import InputProcessor, Prompt
 from pagednb.engine.loop import EngineLoop
 from pagednb.engine.metrics import EngineCounters, EngineStatus
+from pagednb.engine.output_processor import OutputProcessor
 from pagednb.errors import OptionError, RequestCancelledError
 from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams, require_sampling_params
@@ -110,11 +111,15 @@ class LLMEngine:
         """Return sampling parameters as the model's authors recommend them in its generation config."""
         return SamplingParams(**{**self.resolved.generation_config, **overrides})
 
-    def open_call(self, *, stream: bool = False, priority: int = 0) -> Call[Any]:
-        """Return a ``Call`` to submit requests to, in a ``with`` block. Lower priorities run first."""
+    def open_call(self, *, stream: bool = False, priority: int = 0, returns_prompts: bool = True) -> Call[Any]:
+        """Return a ``Call`` to submit requests to, in a ``with`` block. Lower priorities run first.
+
+        Without ``returns_prompts`` outputs lack their prompts: it takes time to make Python numbers of all tokens.
+        """
         self._loop.raise_if_over()
         decoder = None if self._codec is None else self._codec.decoder
-        return Call(self._loop, self._input_processor, decoder, stream=stream, priority=priority)
+        outputs = OutputProcessor(decoder, returns_prompts=returns_prompts)
+        return Call(self._loop, self._input_processor, outputs, decoder, stream=stream, priority=priority)
 
     def generate(
         self,

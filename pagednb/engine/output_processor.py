@@ -9,12 +9,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
+import numpy as np
+
 from pagednb.engine.detokenizer import IncrementalDetokenizer, TextDecoder
 from pagednb.engine.input_processor import TokenPrompt
 from pagednb.engine.mailbox import News
 from pagednb.engine.stop_strings import held_back
 from pagednb.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
 from pagednb.request import FinishReason, Request, RequestUpdate, TokenLogprobs
+
+_NO_PROMPT = TokenPrompt(np.empty(0, dtype=np.int32))
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -60,10 +64,14 @@ class _Group:
 
 
 class OutputProcessor:
-    """Collects the updates of one call's requests. ``decoder`` None: texts stay empty."""
+    """Collects the updates of one call's requests. ``decoder`` None: texts stay empty.
 
-    def __init__(self, decoder: TextDecoder | None) -> None:
+    Without ``returns_prompts`` outputs have no prompt and no prompt tokens.
+    """
+
+    def __init__(self, decoder: TextDecoder | None, *, returns_prompts: bool = True) -> None:
         self._decoder = decoder
+        self._returns_prompts = returns_prompts
         self._sequences: dict[int, _Sequence] = {}
         self._num_groups = 0
         self._token_texts: dict[int, str] = {}  # of logprobs: rows that ask for the same tokens are many
@@ -148,10 +156,11 @@ class OutputProcessor:
 
     def _output(self, group: _Group, is_finished: bool) -> RequestOutput:
         first = group.sequences[0]
+        prompt = group.prompt if self._returns_prompts else _NO_PROMPT
         return RequestOutput(
             request_id=str(first.request.request_id),
-            prompt=group.prompt.text,
-            prompt_token_ids=tuple(group.prompt.token_ids.tolist()),
+            prompt=prompt.text,
+            prompt_token_ids=tuple(prompt.token_ids.tolist()),
             outputs=tuple(self._completion(index, sequence) for index, sequence in enumerate(group.sequences)),
             finished=is_finished,
             num_cached_tokens=0 if first.last is None else first.last.num_cached_tokens,

@@ -21,7 +21,7 @@ class _Hashed(NamedTuple):
     """A sequence and its digests, which nobody changes any more."""
 
     salt: bytes
-    token_ids: np.ndarray
+    data: bytes  # its tokens, int32, those of full blocks
     digests: tuple[bytes, ...]
 
 
@@ -33,32 +33,35 @@ class BlockHasher:
 
     def __init__(self, block_size: int) -> None:
         self._block_size = block_size
-        self._last = _Hashed(b"", np.empty(0, dtype=np.int32), ())
+        self._last = _Hashed(b"", b"", ())
 
     def extend(self, digests: list[bytes], token_ids: np.ndarray, salt: bytes) -> None:
         """Append the digests that ``digests`` lacks of the full blocks of ``token_ids`` int32 ``[num_tokens]``."""
         num_full = len(token_ids) // self._block_size
         if len(digests) >= num_full:
             return
-        if not digests:
-            digests += self._shared_with_last(token_ids, salt)[:num_full]
-        parent = digests[-1] if digests else _digest(salt)
         width = self._block_size * 4
         data = token_ids[: num_full * self._block_size].astype(np.int32, copy=False).tobytes()
+        if not digests:
+            digests += self._shared_with_last(data, salt)
+        parent = digests[-1] if digests else _digest(salt)
         for start in range(len(digests) * width, len(data), width):
             parent = _digest(parent + data[start : start + width])
             digests.append(parent)
-        self._last = _Hashed(salt, token_ids, tuple(digests))
+        self._last = _Hashed(salt, data, tuple(digests))
 
-    def _shared_with_last(self, token_ids: np.ndarray, salt: bytes) -> tuple[bytes, ...]:
+    def _shared_with_last(self, data: bytes, salt: bytes) -> tuple[bytes, ...]:
+        """Return the digests of the blocks that begin both this sequence and the last one."""
         last = self._last
         if salt != last.salt:
             return ()
-        length = min(len(token_ids), len(last.token_ids))
-        # with a sentinel at the end, so that there always is a first difference
-        different = np.ones(length + 1, dtype=np.bool_)
-        np.not_equal(token_ids[:length], last.token_ids[:length], out=different[:length])
-        return last.digests[: int(different.argmax()) // self._block_size]
+        width = self._block_size * 4
+        low, high = 0, min(len(data), len(last.data)) // width
+        while low < high:  # the first ``low`` blocks are equal, more than ``high`` are not
+            middle = (low + high + 1) // 2
+            is_equal = last.data.startswith(data[: middle * width])
+            low, high = (middle, high) if is_equal else (low, middle - 1)
+        return last.digests[:low]
 
 
 class PrefixCache:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
 
-from pagednb.errors import ContextLengthError, PromptError
+from pagednb.errors import ContextLengthError, PagednbError, PromptError
 from pagednb.outputs import CompletionOutput, Logprob, RequestOutput
 from pagednb.sampling_params import SamplingParams
 
@@ -73,8 +73,8 @@ class FakeEngine:
     def render_chat(self, messages: Sequence[dict[str, str]], **template_kwargs: Any) -> str:
         return "".join(f"<{message['role']}>{message['content']}" for message in messages) + "<assistant>"
 
-    def open_call(self, *, stream: bool = False, priority: int = 0) -> FakeCall:
-        assert not stream
+    def open_call(self, *, stream: bool = False, priority: int = 0, returns_prompts: bool = True) -> FakeCall:
+        assert not stream and not returns_prompts
         self.calls.append(FakeCall(self, self._random))
         return self.calls[-1]
 
@@ -105,7 +105,18 @@ class FakeCall:
     def num_pending(self) -> int:
         return len(self._pending)
 
-    def submit(self, key: int, prompt: np.ndarray, params: SamplingParams) -> None:
+    def offer(
+        self, batch: Sequence[tuple[Hashable, np.ndarray, SamplingParams]]
+    ) -> list[tuple[Hashable, PagednbError]]:
+        refused: list[tuple[Hashable, PagednbError]] = []
+        for key, prompt, params in batch:
+            try:
+                self._submit(key, prompt, params)
+            except (ContextLengthError, PromptError) as error:
+                refused.append((key, error))
+        return refused
+
+    def _submit(self, key: Hashable, prompt: np.ndarray, params: SamplingParams) -> None:
         assert self.is_open and key not in self._keys
         self._keys.add(key)
         if not len(prompt):
