@@ -140,3 +140,11 @@ def test_a_request_aborted_in_the_middle_of_a_run_keeps_what_is_known():
     watcher.abort([1])
     assert len(watcher.final[1].output_token_ids) == 6
     watcher.finish()
+
+
+def test_only_prompt_tokens_count_as_cached():
+    watcher = Watcher(Setting())
+    for request_id in (1, 2):
+        watcher.add(request_of(Script(*[7] * 8, ANY), request_id))
+        watcher.finish()
+    assert [watcher.final[request_id].num_cached_tokens for request_id in (1, 2)] == [0, 2]
