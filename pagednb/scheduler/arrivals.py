@@ -42,8 +42,9 @@ class Arrivals:
         self._arrivals.append((Newcomer(row, sequence, len(token_ids), stop, samples), start))
         self._next_names.update(sequence.block_digests[len(start.shared_block_ids) :][:1])
         if sequence.num_cached_tokens is None:
-            # forced tokens that came with the prompt may be cached too
-            sequence.num_cached_tokens = min(start.num_computed, sequence.request.num_prompt_tokens)
+            sequence.num_cached_tokens = start.num_computed
+            if sequence.request.grammar is not None:  # forced tokens that come with the prompt may be cached too
+                sequence.num_cached_tokens = min(start.num_computed, sequence.request.num_prompt_tokens)
             books.counters.num_prefix_tokens_asked += len(token_ids)
             books.counters.num_prefix_tokens_hit += start.num_computed
 
