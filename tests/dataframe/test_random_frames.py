@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_engine import FakeEngine, reverse
+from support.random_frames import frames
 
 from pagednb import runtime
 from pagednb.dataframe.accessor import frame
@@ -18,32 +18,6 @@ from pagednb.dataframe.results import TEXT_DTYPE
 from pagednb.errors import RowErrors, RowErrorsWarning
 
 MAX_MODEL_LEN = 120
-CELLS = st.one_of(
-    st.sampled_from([None, np.nan, pd.NA, pd.NaT]),
-    st.text(max_size=12),
-    st.sampled_from(["", "same", "same", "long " * 40, "{other}", "{{text}}", '{"a": 1}']),
-    st.integers(),
-    st.floats(allow_nan=False),
-    st.datetimes(),
-    st.binary(max_size=3),
-    st.text(st.characters(categories=["Cs"]), min_size=1, max_size=2),
-)
-
-
-@st.composite
-def frames(draw: st.DrawFn) -> pd.DataFrame:
-    cells = draw(st.lists(CELLS, max_size=12))
-    others = draw(st.lists(st.sampled_from(["u", "v", None]), min_size=len(cells), max_size=len(cells)))
-    data = pd.DataFrame({"text": pd.Series(cells, dtype=object), "other": pd.Series(others, dtype="category")})
-    labels = draw(st.lists(st.integers(0, 2), min_size=len(cells), max_size=len(cells)))
-    kind = draw(st.sampled_from(["range", "repeated", "levels", "dates"]))
-    if kind == "repeated":
-        data.index = pd.Index(labels, name="id")
-    elif kind == "levels":
-        data.index = pd.MultiIndex.from_arrays([labels, ["k"] * len(cells)], names=["a", None])
-    elif kind == "dates":
-        data.index = pd.DatetimeIndex(["2024-01-01"] * len(cells))
-    return data
 
 
 def expected_of(text: Any, other: Any, uses_other: bool) -> tuple[str | None, bool]:

@@ -30,7 +30,7 @@ def fake_logprob(prompt: Any, token_id: int) -> float:
 
 
 class FakeEngine:
-    """Tokens are UTF-8 bytes; the answer to a prompt is ``answer(prompt)``."""
+    """Tokens are UTF-8 bytes; the answer to a prompt is ``answer(prompt)``, and some requests are aborted."""
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class FakeEngine:
         generation_config: dict[str, Any] | None = None,
         answer: Callable[[str], str] = reverse,
         seed: int = 0,
+        abort_share: float = 0.0,
     ) -> None:
         self.has_chat_template = has_chat_template
         self.max_num_seqs = max_num_seqs
@@ -59,6 +60,7 @@ class FakeEngine:
         self.config = SimpleNamespace(load_format="auto", tokenizer=None)
         self.geometry = SimpleNamespace(max_model_len=max_model_len, num_usable_tokens=10**6)
         self.answer = answer
+        self.abort_share = abort_share
         self.calls: list[FakeCall] = []
         self.encoded_chars: list[int] = []
         self.on_submit: Callable[[], None] = lambda: None
@@ -137,6 +139,9 @@ class FakeCall:
 
     def _finish(self, key: int) -> RequestOutput:
         prompt, params = self._pending.pop(key)
+        if self._random.random() < self._engine.abort_share:
+            aborted = CompletionOutput(index=0, text="", token_ids=(), finish_reason="abort")
+            return RequestOutput(request_id=str(key), prompt=None, prompt_token_ids=(), outputs=(aborted,))
         if params.logprob_token_ids is not None:
             return self._name_logprobs(key, prompt, params.logprob_token_ids)
         text = bytes(prompt.tolist()).decode()
