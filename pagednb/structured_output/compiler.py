@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pagednb.errors import NotSupportedYetError, OptionError
+from pagednb.structured_output.automata import Automata
 from pagednb.structured_output.constraint import Constraint
 from pagednb.structured_output.grammar import grammar_of
 from pagednb.structured_output.matcher import ConstraintFailure, TokenGrammar, Vocabulary, num_words
@@ -58,10 +59,11 @@ class GrammarCompiler:
         grammar = grammar_of(constraint)
         from llguidance import LLMatcher
 
-        start = LLMatcher(self._ll_tokenizer(), grammar, log_level=0)
-        if start.is_error():
-            raise OptionError(f"{constraint.kind} cannot be used: {start.get_error().splitlines()[0].rstrip('.')}.")
-        compiled = TokenGrammar(start, Vocabulary(self._vocab_size, self._num_tokens, self._eos_token_ids))
+        automata = Automata(lambda: LLMatcher(self._ll_tokenizer(), grammar, log_level=0))
+        if automata.root.is_error():
+            message = automata.root.get_error().splitlines()[0].rstrip(".")
+            raise OptionError(f"{constraint.kind} cannot be used: {message}.")
+        compiled = TokenGrammar(automata, Vocabulary(self._vocab_size, self._num_tokens, self._eos_token_ids))
         try:
             compiled.matcher().fill(np.empty(num_words(self._num_tokens), dtype=np.int32))
         except ConstraintFailure as error:

@@ -29,14 +29,16 @@ class MaskFiller:
         Returns:
             The indices of matchers whose constraints failed; what their rows hold means nothing.
         """
-        states = [(matcher.state, index) for index, matcher in enumerate(matchers) if matcher.has_started]
-        if states:
-            self._compute(states, words)
-        if len(states) < len(matchers):
+        started = [index for index, matcher in enumerate(matchers) if matcher.has_started]
+        if started:
+            # those that share a lock side by side: a thread takes a stretch of them, and no two wait for each other
+            started.sort(key=lambda index: matchers[index].family)
+            self._compute([(matchers[index].state, index) for index in started], words)
+        if len(started) < len(matchers):
             for matcher, row in zip(matchers, words, strict=True):
                 if not matcher.has_started:
                     matcher.fill_free(row)
-        return [index for _, index in states if matchers[index].has_failed(words[index])]
+        return [index for index in started if matchers[index].has_failed(words[index])]
 
     def _compute(self, states: list[tuple[LLMatcher, int]], words: np.ndarray) -> None:
         if self._executor is None:

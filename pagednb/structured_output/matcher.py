@@ -13,6 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
+    from pagednb.structured_output.automata import Automata
+
 
 class ConstraintFailure(Exception):  # noqa: N818  (never leaves the engine: it ends one request)
     """An answer left its grammar, or the grammar became too complex to go on."""
@@ -35,12 +37,11 @@ class TokenGrammar:
     ``first_token_ids``: what every answer begins with, as ``TokenMatcher.forced`` says it; often nothing.
     """
 
-    def __init__(self, start: LLMatcher, vocabulary: Vocabulary, *, starts_after: int | None = None) -> None:
-        """``start`` is never moved."""
-        self._start = start
+    def __init__(self, automata: Automata, vocabulary: Vocabulary, *, starts_after: int | None = None) -> None:
+        self._automata = automata
         self._vocabulary = vocabulary
         self._starts_after = starts_after
-        first = start.deep_copy().compute_ff_tokens() if starts_after is None else []
+        first = automata.root.deep_copy().compute_ff_tokens() if starts_after is None else []
         self.first_token_ids = tuple(_known(first, vocabulary.size))
 
     def starting_after(self, token_id: int) -> TokenGrammar:
@@ -48,21 +49,25 @@ class TokenGrammar:
 
         For models that think: their thoughts are free.
         """
-        return TokenGrammar(self._start, self._vocabulary, starts_after=token_id)
+        return TokenGrammar(self._automata, self._vocabulary, starts_after=token_id)
 
     def matcher(self) -> TokenMatcher:
         """Return a matcher at the beginning of an answer."""
-        return TokenMatcher(self._start.deep_copy(), self._vocabulary, starts_after=self._starts_after)
+        state, family = self._automata.copy()
+        return TokenMatcher(state, self._vocabulary, family=family, starts_after=self._starts_after)
 
 
 class TokenMatcher:
     """The state of one sequence. ``num_tokens`` of its output are taken in."""
 
-    __slots__ = ("_starts_after", "_vocabulary", "num_tokens", "state")
+    __slots__ = ("_starts_after", "_vocabulary", "family", "num_tokens", "state")
 
-    def __init__(self, state: LLMatcher, vocabulary: Vocabulary, *, starts_after: int | None = None) -> None:
-        """``state`` is the automaton; only masks are computed with it elsewhere."""
+    def __init__(
+        self, state: LLMatcher, vocabulary: Vocabulary, *, family: int = 0, starts_after: int | None = None
+    ) -> None:
+        """``state`` is the automaton; only masks are computed with it elsewhere. ``family``: whose lexer it shares."""
         self.state = state
+        self.family = family
         self.num_tokens = 0
         self._vocabulary = vocabulary
         self._starts_after = starts_after  # None once it has come
@@ -137,7 +142,8 @@ class TokenMatcher:
 
     def clone(self) -> Self:
         """Return an independent matcher in the same state."""
-        clone = type(self)(self.state.deep_copy(), self._vocabulary, starts_after=self._starts_after)
+        state = self.state.deep_copy()
+        clone = type(self)(state, self._vocabulary, family=self.family, starts_after=self._starts_after)
         clone.num_tokens = self.num_tokens
         return clone
 

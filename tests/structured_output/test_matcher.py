@@ -18,6 +18,7 @@ from support.tiny_tokenizers import byte_fallback_backend, byte_level_backend
 from pagednb.errors import NotSupportedYetError, OptionError, SchemaError
 from pagednb.sampling_params import SamplingParams
 from pagednb.structured_output import compiler as compiler_module
+from pagednb.structured_output.automata import Automata
 from pagednb.structured_output.compiler import GrammarCompiler
 from pagednb.structured_output.mask_filler import MaskFiller
 from pagednb.structured_output.matcher import ConstraintFailure, TokenGrammar, TokenMatcher, Vocabulary, num_words
@@ -90,8 +91,11 @@ def test_many_masks_at_once_are_those_one_by_one(vocab_size: int) -> None:
     """Matchers of several grammars in all states, some of them failed; what the model does not know helps none."""
     matchers = []
     for expression in REGEXES:
-        grammar = TokenGrammar(compile_(regex=expression)._start, Vocabulary(vocab_size, 320, (EOS,)))
+        root = compile_(regex=expression)._automata.root
+        automata = Automata(lambda root=root: root.deep_copy(), max_families=2)
+        grammar = TokenGrammar(automata, Vocabulary(vocab_size, 320, (EOS,)))
         matchers += [grammar.matcher() for _ in range(3)]
+        assert [matcher.family for matcher in matchers[-3:]] == [0, 1, 0]
         with pytest.raises(ConstraintFailure):
             matchers[-1].take(np.array([VOCABULARY.index(b"~")]))
     words = np.zeros((len(matchers), num_words(320)), dtype=np.int32)
