@@ -23,11 +23,18 @@ class Chat:
         turns: examples, each what was asked and what was answered. A model without chat template gets each as one
             text, the answer right behind what was asked.
         thinks: whether the template may leave room for thinking, where the model has that.
+
+    Raises:
+        OptionError: ``system`` is no text.
     """
 
     system: str | None = None
     turns: tuple[tuple[str, str], ...] = ()
     thinks: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.system, str | None):
+            raise OptionError(f"system={self.system!r} is not valid.", hint="Give a text, or leave it out.")
 
     def require_place(self, engine: LLMEngine) -> None:
         """Raise OptionError for a system message that the model has no place for."""

@@ -89,7 +89,8 @@ class FakeCall:
         self._random = randomness
         self._pending: dict[int, tuple[np.ndarray, SamplingParams]] = {}
         self._keys: set[int] = set()
-        self.submitted: list[tuple[int, SamplingParams]] = []
+        self.submitted: list[tuple[Any, SamplingParams]] = []
+        self.prompts: list[list[int]] = []
         self.max_num_pending = 0
         self.num_aborted = 0
         self.is_open = False
@@ -128,6 +129,7 @@ class FakeCall:
         self._engine.on_submit()
         self._pending[key] = (prompt, params)
         self.submitted.append((key, params))
+        self.prompts.append(prompt.tolist())
         self.max_num_pending = max(self.max_num_pending, self.num_pending)
 
     def poll(self, timeout_s: float = 0.1) -> list[tuple[int, RequestOutput]]:
