@@ -1,19 +1,23 @@
-"""The verb ``preview``: what ``generate`` or ``extract`` would send."""
+"""The verb ``preview``: what ``generate``, ``classify`` or ``extract`` would send."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import dataclasses
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from pagednb import runtime
 from pagednb.checks import require
 from pagednb.dataframe.answer_schema import AnswerSchema
 from pagednb.dataframe.extract_verb import schema_prompts
+from pagednb.dataframe.label_set import LabelSet
+from pagednb.dataframe.label_tokens import LabelTokenizer
 from pagednb.dataframe.model_prompt import Chat
 from pagednb.dataframe.options import DEFAULT_MAX_TOKENS
 from pagednb.dataframe.preview import Preview, preview_rows
 from pagednb.dataframe.truncation import TruncateOption
 from pagednb.dataframe.verb_rows import Accessor
+from pagednb.errors import OptionError
 
 
 def preview(
@@ -21,6 +25,7 @@ def preview(
     template: Hashable = None,
     *,
     n: int = 3,
+    labels: Sequence[str] | Mapping[str, str | None] | None = None,
     schema: Any = None,
     system: str | None = None,
     max_tokens: int = DEFAULT_MAX_TOKENS,
@@ -33,6 +38,7 @@ def preview(
     Args:
         template: As in ``generate``.
         n: The first prompts are shown as the model would see them, with its chat template.
+        labels: Show what ``classify`` with these labels would send.
         schema: Show what ``extract`` with this schema would send.
         system: As in ``generate``.
         max_tokens: How many new tokens a row may have; the expected time is for rows that use them all.
@@ -41,11 +47,20 @@ def preview(
     The expected time is known after a first run on this model; ``sample=20`` is enough.
 
     Raises:
-        TemplateError, SchemaError, OptionError, EngineNotLoadedError: as in ``generate`` and ``extract``.
+        OptionError: ``labels`` and ``schema`` were given, or as in ``generate`` and ``classify``.
+        TemplateError, SchemaError, EngineNotLoadedError: as in ``generate`` and ``extract``.
     """
     require(isinstance(system, str | None), "system", system, "a text, or left out")
+    if labels is not None and schema is not None:
+        raise OptionError("preview got labels and schema.", hint="Give labels= for classify, schema= for extract.")
     prompts = self.rows.prompts(template)
+    engine = runtime.get_engine()
+    chat = Chat(system)
     if schema is not None:
         prompts = schema_prompts(prompts, AnswerSchema.of(schema))
-    engine = runtime.get_engine()
-    return preview_rows(engine, prompts, n=n, chat=Chat(system), max_tokens=max_tokens, truncate=truncate)
+    if labels is not None:
+        label_set = LabelSet.of(labels)
+        prompts = dataclasses.replace(prompts, template=prompts.template.after(label_set.in_words()))
+        chat = dataclasses.replace(chat, thinks=False)
+        max_tokens = LabelTokenizer(engine, label_set.texts).max_tokens()
+    return preview_rows(engine, prompts, n=n, chat=chat, max_tokens=max_tokens, truncate=truncate)

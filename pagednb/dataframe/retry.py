@@ -66,6 +66,10 @@ def _options(record: RunRecord, changed_sampling: Mapping[str, Any]) -> dict[str
         sampling["logit_bias"] = {int(token_id): bias for token_id, bias in sampling["logit_bias"].items()}
     options = {"into": record.into, "system": record.system, "truncate": record.truncate}
     if record.options is not None:
+        if changed_sampling:
+            raise OptionError(
+                f"{record.verb} writes no text, so max_tokens= has no place.", hint="Retry without max_tokens=."
+            )
         return options | {**record.options}
     if record.verb == "generate":
         return options | {"sampling_params": SamplingParams(**sampling)}

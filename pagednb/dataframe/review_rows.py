@@ -60,7 +60,7 @@ def review_rows(
     column = _column(frame, into, hint="Name the column that classify made.")
     names = _shown_columns(frame, into) if columns is None else _given_columns(frame, columns)
     shown = frame[list(dict.fromkeys(names))]
-    confidence = _confidence(frame, into, below)
+    confidence = _confidence(frame, into, column, below)
     keys = pd.util.hash_pandas_object(shown.astype(str), index=False).to_numpy()
     is_readable = shown.notna().any(axis=1).to_numpy()
     order = _least_certain(column, confidence, below)
@@ -98,14 +98,18 @@ def _labels(column: pd.Series) -> list[Hashable]:
         ) from error
 
 
-def _confidence(frame: pd.DataFrame, into: str, below: object) -> np.ndarray:
+def _confidence(frame: pd.DataFrame, into: str, labels: pd.Series, below: object) -> np.ndarray:
     if below is not None and (isinstance(below, bool) or not isinstance(below, (int, float)) or not 0 < below <= 1):
         raise OptionError(f"below={below!r} is not valid.", hint="Use a probability above 0, or None for all rows.")
     name = f"{into}_confidence"
     if below is None and as_label(frame, name) not in frame.columns:
         return np.full(len(frame), np.nan)
     column = _column(frame, name, hint="classify writes it; below=None reviews every row without it.")
-    return np.asarray(column.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
+    confidence = np.asarray(column.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
+    if not pd.api.types.is_bool_dtype(labels.dtype):
+        return confidence
+    is_no = labels.eq(False).fillna(False).to_numpy(dtype=bool)
+    return np.where(is_no, 1 - confidence, confidence)  # filter writes how likely yes is
 
 
 def _least_certain(column: pd.Series, confidence: np.ndarray, below: float | None) -> np.ndarray:

@@ -78,6 +78,16 @@ def test_typed_columns(engine: FakeEngine) -> None:
         frame(DATA).extract("{text}", schema={"text": str})
 
 
+def test_labels_with_confidence(engine: FakeEngine) -> None:
+    labels = ["late", "other"]
+    result = frame(DATA).classify("text", labels=labels, probs=True, into="team")
+    expected = frame(pd.DataFrame({"text": TEXTS})).classify("text", labels=labels, probs=True, into="team")
+    assert result.schema["team"] == pl.Enum(labels) and result.schema["team_confidence"] == pl.Float32
+    assert result["team"].to_list() == [None if pd.isna(label) else label for label in expected["team"]]
+    assert result["team_probs"].to_list() == expected["team_probs"].tolist()
+    assert frame(DATA).filter("text", into="ok").schema["ok"] == pl.Boolean
+
+
 def test_reasons_stand_in_a_column_and_go_again(engine: FakeEngine) -> None:
     engine.resolved.max_model_len = engine.geometry.max_model_len = 200
     data = DATA.with_columns(text=pl.Series(["late", "x" * 500, None, "b"]))

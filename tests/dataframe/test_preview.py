@@ -47,6 +47,17 @@ def test_it_shows_what_extract_sends(engine: FakeEngine) -> None:
     assert "brand" in look.prompts[0].prompt and sorted(sent) == sorted(look.frame["prompt"])
 
 
+def test_it_shows_what_classify_sends(engine: FakeEngine) -> None:
+    engine.has_chat_template = True
+    labels = {"billing": "money", "other": None}
+    options: dict[str, Any] = {"labels": labels, "system": "S", "truncate": "left"}
+    look = frame(DATA[:5]).preview("{text}!", n=9, **options)
+    assert "- billing: money\n- other\n\nlate <b>!" in look.prompts[0].prompt
+    frame(DATA[:5]).classify("{text}!", **options)
+    sent = [bytes(prompt).decode() for call in engine.calls for prompt in call.prompts]
+    assert sorted(sent) == sorted(set(look.frame["prompt"]))
+
+
 def test_rows_that_would_fail_say_so(engine: FakeEngine) -> None:
     look = frame(DATA).preview("text", n=6)
     notes = dict(zip(look.frame["row"], look.frame["note"], strict=True))
@@ -87,6 +98,7 @@ def test_mistakes_end_as_sentences(engine: FakeEngine) -> None:
     with pytest.raises(TemplateError):
         frame(DATA).preview("{txt}")
     wrong = [{"n": -1}, {"n": "3"}, {"n": True}, {"max_tokens": 0}, {"max_tokens": "4"}]
+    wrong += [{"labels": ["a"]}, {"labels": "ab"}, {"labels": ["a", "b"], "schema": {"a": int}}]
     for options in (*wrong, {"truncate": "up"}, {"system": "no template here"}, {"system": 3}):
         with pytest.raises(OptionError):
             frame(DATA).preview("text", **options)

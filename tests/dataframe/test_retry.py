@@ -96,6 +96,16 @@ def test_columns_with_levels_and_labels_that_are_no_text(engine: FakeEngine) -> 
         assert after.iloc[:, 1].notna().all() and after.shape == (2, 2)
 
 
+def test_labels_have_no_max_tokens(engine: FakeEngine) -> None:
+    engine.has_chat_template = True
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 200
+    with pytest.warns(RowErrorsWarning):
+        before = frame(pd.DataFrame({"text": ["x" * 400]})).classify("text", labels=["a", "b"])
+    with pytest.raises(OptionError, match="classify writes no text"):
+        frame(before).retry("label", max_tokens=5)
+    assert frame(before).retry("label", truncate="left")["label"].notna().all()
+
+
 def test_what_cannot_be_repeated_says_why(engine: FakeEngine) -> None:
     before = failed(engine)
     with pytest.raises(OptionError, match=r"which run made 'team'.*Known: 'out'"):

@@ -154,6 +154,13 @@ def test_labels_need_not_be_categories_or_text() -> None:
     assert dtype.ordered and dtype.categories.tolist() == [1, 2, 3, 9]
 
 
+def test_the_confidence_of_a_filter_is_that_of_yes() -> None:
+    data = pd.DataFrame({"text": list("abcd"), "ok": pd.array([True, False, False, None], dtype="boolean")})
+    review = Review(data.assign(ok_confidence=[0.9, 0.02, 0.45, None]), "ok")
+    assert [review.text(row) for row in range(len(review))] == ["d", "c"]
+    assert review.confidence(1) == pytest.approx(0.55)
+
+
 def test_empty_frames_and_columns_with_levels() -> None:
     twice = pd.concat([DATA[["text"]], DATA], axis=1)
     assert Review(twice, "team").text(0) == "text: x\ntext: x"
