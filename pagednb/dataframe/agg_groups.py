@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pagednb.dataframe.results import text_array
-from pagednb.errors import OptionError, nearest_name
+from pagednb.errors import NotSupportedYetError, OptionError, nearest_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,20 +33,25 @@ class RowGroups:
 
         Raises:
             OptionError: pandas cannot group by it.
+            NotSupportedYetError: it is a ``pandas.Grouper``, whose bins pandas numbers wrongly where NA is among them.
         """
         if by is None:
             return cls(None, np.zeros(len(data), dtype=np.int64))
+        if any(isinstance(key, pd.Grouper) for key in (by if isinstance(by, list) else [by])):
+            raise NotSupportedYetError(
+                "agg by a pandas.Grouper is not built yet.",
+                hint='Give its keys, such as by=df["day"].dt.to_period("M").',
+            )
         try:
             grouped = data.groupby(by, sort=True, observed=True, dropna=False)
             numbers = grouped.ngroup().to_numpy(dtype=np.int64)
             index = grouped.size().index
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             known = [str(label) for label in data.columns] if isinstance(data, pd.DataFrame) else []
-            nearest = nearest_name(by, known) if isinstance(by, str) else None
+            nearest = nearest_name(by, known) if isinstance(by, str) and by not in known else None
             hint = f"Did you mean {nearest!r}?" if nearest else "Give a column, a list of columns, or one key a row."
-            raise OptionError(
-                f"by={by!r} cannot group the rows: {type(error).__name__}: {error}.", hint=hint
-            ) from error
+            reason = f"{type(error).__name__}: {error}".rstrip(".")
+            raise OptionError(f"by={by!r} cannot group the rows: {reason}.", hint=hint) from error
         assert len(numbers) == len(data) and (numbers >= 0).all(), "every row belongs to a group"
         return cls(index, numbers, _names(data, by))
 

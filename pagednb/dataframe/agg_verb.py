@@ -112,7 +112,7 @@ def agg(
         engine=engine,
         prompts=prompts,
         task=AggTask(params, limits.token_budget),
-        chat=Chat(system),
+        chat=Chat(system, thinks=False),  # what a call thinks aloud would be read as its answer
         spec=asked,
         place=place,
         report=lambda outcome: report_failures(groups, outcome, target.into, errors, unit="group"),

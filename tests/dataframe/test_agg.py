@@ -150,6 +150,28 @@ def test_by_is_what_groupby_takes(engine: ListeningEngine, by: Any) -> None:
     assert result.index.equals(data.groupby(by)["text"].size().index)
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [1, "x", 1, None, "x"],
+        [True, False, None, True, False],
+        [1.5, np.nan, 1.5, np.inf, 2.0],
+        pd.Categorical(["q", None, "q", "p", None], categories=["z", "q", "p"]),
+        pd.to_datetime(["2020", "2021", None, "2020", None]),
+        pd.array([1, None, 1, 2, None], dtype="Int64"),
+        pd.arrays.IntervalArray.from_tuples([(0, 1), (0, 1), (1, 2), (1, 2), (0, 1)]),
+    ],
+    ids=lambda keys: type(keys[0]).__name__,
+)
+def test_keys_of_any_kind(engine: ListeningEngine, keys: Any) -> None:
+    data = rows(5).assign(key=pd.Series(keys, index=rows(5).index))
+    result = frame(data).agg(TEMPLATE, by="key")
+    expected = [group for _, group in data.groupby("key", dropna=False, observed=True)["text"]]
+    assert len(result) == len(expected) == data["key"].nunique(dropna=False)
+    for answer, group in zip(result, expected, strict=True):
+        assert answer == numbers_in("".join(group))
+
+
 def test_multiindexes_and_series(engine: ListeningEngine) -> None:
     index = pd.MultiIndex.from_tuples([("a", 1), ("b", 1), ("a", 2)], names=["x", "y"])
     series = pd.Series(["<0>", "<1>", "<2>"], index=index)
@@ -322,6 +344,8 @@ def test_an_interrupt_leaves_the_finished_groups(engine: ListeningEngine) -> Non
         ({"by": [1, 2]}, OptionError, "cannot group"),
         ({"by": []}, OptionError, "cannot group"),
         ({"by": 3.5}, OptionError, "cannot group"),
+        ({"by": pd.Grouper(level=0)}, NotSupportedYetError, "Grouper"),
+        ({"by": ["team", pd.Grouper(level=0)]}, NotSupportedYetError, "Grouper"),
         ({"separator": None}, OptionError, "separator=None"),
         ({"combine": 3}, OptionError, "combine=3"),
         ({"combine": "Merge"}, TemplateError, "no field"),
