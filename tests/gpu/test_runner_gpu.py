@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator
 
@@ -33,6 +34,13 @@ EVERYTHING = SamplingParams(
     logprobs=3,
 )
 GREEDY = SamplingParams(temperature=0.0)
+NAMED = SamplingParams(temperature=0.0, logprob_token_ids=(5, 7, 99))
+KINDS = {
+    "greedy": GREEDY,
+    "everything": EVERYTHING,
+    "named logprobs": NAMED,
+    "named logprobs of logits that change": dataclasses.replace(EVERYTHING, logprobs=None, logprob_token_ids=(0, 5)),
+}
 LONG, SHORT = list(range(3, 33)), [50, 60, 70]
 
 
@@ -80,7 +88,7 @@ def plans(params: SamplingParams):
     ]
 
 
-@pytest.mark.parametrize("params", [GREEDY, EVERYTHING], ids=["greedy", "everything"])
+@pytest.mark.parametrize("params", KINDS.values(), ids=KINDS)
 def test_tokens_equal_the_cpu_runner(runner, folder, params):
     on_cpu = make_runner(folder, "cpu")
     for step, each in enumerate(plans(params)):
@@ -98,7 +106,7 @@ def test_tokens_equal_the_cpu_runner(runner, folder, params):
     on_cpu.shutdown()
 
 
-@pytest.mark.parametrize("params", [GREEDY, EVERYTHING], ids=["greedy", "everything"])
+@pytest.mark.parametrize("params", KINDS.values(), ids=KINDS)
 def test_a_step_is_launched_without_waiting_for_the_device(runner, params):
     for each in plans(params):  # compiles the kernels, which may wait
         runner.execute(each).result()

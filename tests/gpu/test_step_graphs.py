@@ -40,11 +40,13 @@ FILTERED = SamplingParams(temperature=1.0, top_k=9, top_p=0.9, ignore_eos=True)
 MIN_P = SamplingParams(temperature=0.7, min_p=0.05, ignore_eos=True)
 PENALISED = SamplingParams(temperature=0.9, repetition_penalty=1.3, frequency_penalty=0.4, ignore_eos=True)
 LOGPROBS = SamplingParams(temperature=0.0, logprobs=3, ignore_eos=True)
+NAMED = SamplingParams(temperature=1.0, logprob_token_ids=[3, 50], ignore_eos=True)
 TRAFFIC = {
     "greedy": [GREEDY],
     "sampled": [GREEDY, SAMPLED, SAMPLED],
     "filters coming and going": [SAMPLED, GREEDY, SAMPLED, FILTERED, SAMPLED, MIN_P],
     "penalties and logprobs coming and going": [SAMPLED, GREEDY, PENALISED, LOGPROBS, FILTERED, SAMPLED],
+    "named logprobs coming and going": [SAMPLED, GREEDY, NAMED, SAMPLED, SAMPLED],
 }
 
 
