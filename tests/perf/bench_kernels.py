@@ -246,6 +246,20 @@ def torch_sample(logits: torch.Tensor, temperature: float, top_k: int, top_p: fl
     return (probs / torch.empty_like(probs).exponential_()).argmax(dim=-1)
 
 
+def logprob_rows(kernels: object) -> Iterator[Row]:
+    """Five labels' first tokens and the sampled one, of as many rows as end their prompts in one step."""
+    for batch in (1, 48, 512):
+        logits = rand(batch, VOCAB)
+        token_ids = torch.randint(VOCAB, (batch, 6), device="cuda")
+        yield Row(
+            "token_logprobs",
+            f"B={batch} 6 tokens",
+            lambda a=(logits, token_ids): kernels.token_logprobs(*a, None),
+            lambda x=logits, i=token_ids: x.float().log_softmax(dim=-1).gather(1, i),
+            logits.nbytes,
+        )
+
+
 SECTIONS = {
     "elementwise": elementwise_rows,
     "decode": decode_rows,
@@ -253,6 +267,7 @@ SECTIONS = {
     "shared_prefix": shared_prefix_rows,
     "prefill": prefill_rows,
     "sample": sampler_rows,
+    "logprobs": logprob_rows,
 }
 
 
@@ -326,6 +341,8 @@ def check() -> None:
     rows = torch.arange(16, device="cuda")
     arguments = (logits, columns[0], columns[1].int(), *columns[2:], rows, rows)
     drawn = [kernels.sample_tokens(*arguments, has_filters=True) for kernels in (ours, theirs)]
+    token_ids = torch.randint(VOCAB, (16, 6), device="cuda")
+    show("token_logprobs", *(kernels.token_logprobs(logits, token_ids, None)[0] for kernels in (ours, theirs)))
     print(f"{'sample_tokens':24s} equal tokens {int((drawn[0] == drawn[1]).sum())} of 16")
 
 
