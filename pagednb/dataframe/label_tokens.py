@@ -18,11 +18,13 @@ import numpy as np
 from pagednb.dataframe.label_trie import LabelTrie
 from pagednb.dataframe.model_prompt import encode_prompts
 from pagednb.dataframe.row_task import EncodedPrompt
+from pagednb.errors import NotSupportedYetError
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
 
 MAX_KEPT_TAILS = 1024
+THINK = "<think>"
 LOOK_BACK_TOKENS = 64
 """How far from the prompt's end the last added token may stand; chat templates put it into the last few."""
 
@@ -37,10 +39,14 @@ class LabelledPrompt:
 
 @dataclasses.dataclass(frozen=True)
 class _Tail:
-    """What is known of a prompt's end: its tokens, how they begin with any label behind them, and the tree."""
+    """What is known of a prompt's end: its tokens, how they begin with any label behind them, and the tree.
+
+    ``is_kept``: the two are the same, as they are behind most chat templates.
+    """
 
     token_ids: np.ndarray
     common: np.ndarray
+    is_kept: bool
     trie: LabelTrie
 
 
@@ -63,12 +69,13 @@ class LabelTokenizer:
 
         Raises:
             RowFailure: two labels cannot be told apart.
+            NotSupportedYetError: the chat template makes the model think first.
         """
         start, text = self._last_added_token(prompt)
         if start is not None:
             tail = self._tail(text)
             if np.array_equal(tail.token_ids, prompt.token_ids[start:]):
-                if np.array_equal(tail.common, tail.token_ids):
+                if tail.is_kept:
                     return LabelledPrompt(prompt.token_ids, tail.trie)
                 return LabelledPrompt(np.concatenate([prompt.token_ids[:start], tail.common]), tail.trie)
         whole = encode_prompts(self._engine, [prompt.text + label for label in self._labels])
@@ -81,6 +88,11 @@ class LabelTokenizer:
         last = prompt.token_ids[-LOOK_BACK_TOKENS:].tolist()
         for back, token_id in enumerate(reversed(last), 1):
             content = self._added_tokens.get(token_id)
+            if content == THINK:
+                raise NotSupportedYetError(
+                    "The prompt leaves the model thinking; labels that follow its thoughts are not built yet.",
+                    hint="Use a model whose chat template has enable_thinking=False.",
+                )
             if content is not None:
                 place = prompt.text.rfind(content)
                 return (None, "") if place < 0 else (num_tokens - back, prompt.text[place:])
@@ -91,7 +103,8 @@ class LabelTokenizer:
         if tail is None:
             alone, *labelled = self._encode([text, *(text + label for label in self._labels)])
             common = _common_beginning(labelled)
-            tail = self._tails[text] = _Tail(alone, common, self._trie(labelled, len(common)))
+            is_kept = np.array_equal(alone, common)
+            tail = self._tails[text] = _Tail(alone, common, is_kept, self._trie(labelled, len(common)))
             if len(self._tails) > MAX_KEPT_TAILS:
                 self._tails.popitem(last=False)
         return tail

@@ -296,6 +296,9 @@ def test_what_makes_no_sense_is_refused_before_any_work(engine: FakeEngine, opti
 
 
 def test_what_is_not_built_yet(engine: FakeEngine) -> None:
+    engine.added_tokens = {ord("~"): "<think>"}
+    with pytest.raises(NotSupportedYetError, match="leaves the model thinking"):
+        frame(TICKETS).classify("{text}~", labels=LABELS)
     with pytest.raises(NotSupportedYetError, match="examples= with multi=True"):
         frame(TICKETS).classify("text", labels=["a"], multi=True, examples=TICKETS)
     with pytest.raises(NotSupportedYetError, match="embed"):
