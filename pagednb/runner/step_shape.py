@@ -146,7 +146,9 @@ class GraphShapes:
     def _fit_mixed(self, exact: StepShape) -> StepShape | None:
         num_decodes = _at_least(exact.num_decodes, self._mixed_decodes)
         num_prefills = _at_least(exact.num_prefills, _PREFILLS)
-        num_prefill_tokens = _at_least(exact.num_prefill_tokens, _PREFILL_TOKENS)
+        # more tokens than chunks, padding included: with as many a step would take its tokens for the sampled ones
+        least_tokens = max(exact.num_prefill_tokens, 1 + (num_prefills or 0))
+        num_prefill_tokens = _at_least(least_tokens, _PREFILL_TOKENS)
         if num_decodes is None or num_prefills is None or num_prefill_tokens is None:
             return None
         if exact.num_tokens > self._max_mixed_tokens:

@@ -123,6 +123,18 @@ def test_steps_with_prompts_give_the_eager_tokens(folder, monkeypatch, traffic, 
         assert len(prompts) > 3 and {num_decodes for num_decodes, _, _ in prompts} == {0, 6}
 
 
+def test_many_short_prompts_in_one_step_give_the_eager_tokens(folder, monkeypatch):
+    """Chunks of two and three tokens, more of them than a graph for so few tokens would have tokens."""
+    monkeypatch.setattr(capture_policy, "CAPTURE_AFTER", 1)
+    prompts = [[3 + index, 70 + index, 7][: 2 + index % 2] for index in range(20)]
+    params = [dataclasses.replace(SAMPLED, max_tokens=9, seed=index) for index in range(20)]
+    made = []
+    for enforce_eager in (True, False):
+        with core_engine(folder, enforce_eager=enforce_eager, max_num_seqs=24) as engine:
+            made += [engine.tokens(prompts, params) for _ in range(2)]
+    assert made[0] == made[1] == made[2] == made[3]
+
+
 def replayed(engine: CoreEngine) -> list[StepShape]:
     """The captured shapes with prefills; by the policy of these tests all of them are replayed."""
     return [shape for shape in engine.runner.graphs.captured if shape.num_prefills]

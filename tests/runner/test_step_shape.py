@@ -65,6 +65,17 @@ def test_the_attention_kernel_splits_a_sequence_as_in_the_eager_step(max_model_l
         assert decode_splits(context)[0] == decode_splits(max_seq_len)[0]
 
 
+@pytest.mark.parametrize("num_chunks", [1, 2, 8, 9, 20, 33, 64])
+@pytest.mark.parametrize("query_len", [1, 2, 3, 7])
+def test_many_short_chunks_fit_a_shape_with_fewer_sequences_than_tokens(num_chunks, query_len):
+    """As many would mean that every token is sampled, which padding makes untrue."""
+    for num_decodes in (0, 5, 60):
+        exact = mixed(num_decodes, [query_len] * num_chunks)
+        shape = shapes().fit(exact)
+        assert shape is not None and shape.covers(exact)
+        assert shape.num_seqs < shape.num_tokens
+
+
 @pytest.mark.parametrize(("num_decodes", "num_steps"), [(1, 2), (3, 4), (5, 8), (64, 2)])
 def test_several_steps_run_in_few_sizes(num_decodes, num_steps):
     shape = shapes().fit(StepShape(num_decodes, 100, num_steps=num_steps))
@@ -91,7 +102,8 @@ def test_prefills_fit_shapes_that_hold_them():
         exact = mixed(num_decodes, query_lens)
         shape = made.fit(exact)
         assert shape.covers(exact) and made.fit(shape) == shape
-        assert shape.max_query_len == shape.num_prefill_tokens < 2 * exact.num_prefill_tokens + 16
+        least_tokens = max(exact.num_prefill_tokens, shape.num_prefills)
+        assert shape.max_query_len == shape.num_prefill_tokens < 2 * least_tokens + 16
         assert (shape.num_decodes == 0) == (num_decodes == 0)
         seen.add(shape)
     assert len(seen) < 50

@@ -49,7 +49,9 @@ class CoreEngine:
         )
         self.scheduler = Scheduler(limits, self.runner.geometry)
         pacer = FixedPace(max_decode_steps=decode_steps)
-        masks = TokenMaskBuilder(resolved.spec.vocab_size, launch_ahead=launch_ahead, allocate=self.runner.host_words)
+        masks = TokenMaskBuilder(
+            resolved.spec.vocab_size, launch_ahead=launch_ahead, allocate=self.runner.host_words, fill=fill_masks
+        )
         self.core = EngineCore(self.scheduler, self.runner, launch_ahead=launch_ahead, pacer=pacer, token_masks=masks)
         self._num_requests = 0
 
