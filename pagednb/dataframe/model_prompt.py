@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pagednb.errors import OptionError
+from pagednb.errors import OptionError, PromptError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,13 +57,29 @@ def as_model_sees_it(engine: LLMEngine, text: str, chat: Chat) -> str:
     Raises:
         PromptError: the template refuses the text.
     """
+    (seen,) = _rendered(engine, [text], chat)
+    return seen
+
+
+def as_model_sees_them(engine: LLMEngine, texts: Sequence[str], chat: Chat) -> list[str | PromptError]:
+    """Return what ``as_model_sees_it`` does for many texts, or what it raises."""
+    try:
+        return list(_rendered(engine, texts, chat))
+    except PromptError as error:
+        if len(texts) == 1:
+            return [error]
+    return [each for text in texts for each in as_model_sees_them(engine, [text], chat)]
+
+
+def _rendered(engine: LLMEngine, texts: Sequence[str], chat: Chat) -> list[str]:
     if not engine.has_chat_template:
-        return "".join(f"{asked}{answered}\n\n" for asked, answered in chat.turns) + text
+        before = "".join(f"{asked}{answered}\n\n" for asked, answered in chat.turns)
+        return [before + text for text in texts]
     messages = [] if chat.system is None else [{"role": "system", "content": chat.system}]
     for asked, answered in chat.turns:
         messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-    messages.append({"role": "user", "content": text})
-    return engine.render_chat(messages, **({} if chat.thinks else {"enable_thinking": False}))
+    conversations = [[*messages, {"role": "user", "content": text}] for text in texts]
+    return engine.render_chats(conversations, **({} if chat.thinks else {"enable_thinking": False}))
 
 
 def encode_prompts(engine: LLMEngine, texts: Sequence[str]) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pagednb.dataframe.model_prompt import Chat, as_model_sees_it, encode_prompts
+from pagednb.dataframe.model_prompt import Chat, as_model_sees_it, as_model_sees_them, encode_prompts
 from pagednb.dataframe.row_task import EncodedPrompt
 from pagednb.errors import PromptError
 
@@ -51,17 +51,20 @@ class PromptEncoder:
 
     def encode(self, rows: Sequence[tuple[int, str]]) -> tuple[list[EncodedRow], dict[int, str]]:
         """Return the rows that can be encoded, in order, and a reason for each of the others; all in one batch."""
-        failures = {}
-        positions, texts = [], []
-        for position, text in rows:
-            try:
-                texts += self._as_model_sees_it(text)
-            except PromptError as error:
-                failures[position] = error.message
-            else:
-                positions.append(position)
-        encoded = self._encode(texts)
         step = len(self._questions)
+        seen = self._as_model_sees_them([text for _, text in rows])
+        failures: dict[int, str] = {}
+        positions: list[int] = []
+        texts: list[str] = []
+        for index, (position, _) in enumerate(rows):
+            of_row = seen[index * step : (index + 1) * step]
+            refusals = [each.message for each in of_row if isinstance(each, PromptError)]
+            if refusals:
+                failures[position] = refusals[0]
+                continue
+            positions.append(position)
+            texts += [each for each in of_row if isinstance(each, str)]
+        encoded = self._encode(texts)
         return [self._fitting(at, encoded[i * step : (i + 1) * step]) for i, at in enumerate(positions)], failures
 
     def _fitting(self, position: int, prompts: list[EncodedPrompt]) -> EncodedRow:
@@ -80,6 +83,11 @@ class PromptEncoder:
 
     def _as_model_sees_it(self, text: str) -> list[str]:
         return [as_model_sees_it(self._engine, text + question, self._chat) for question in self._questions]
+
+    def _as_model_sees_them(self, texts: Sequence[str]) -> list[str | PromptError]:
+        """All texts' prompts, one a question."""
+        asked = [text + question for text in texts for question in self._questions]
+        return as_model_sees_them(self._engine, asked, self._chat) if asked else []
 
     def _encode(self, texts: list[str]) -> list[EncodedPrompt]:
         if not texts:

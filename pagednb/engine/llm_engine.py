@@ -102,6 +102,10 @@ class LLMEngine:
         """
         return self._require_codec().render_chat(messages, **template_kwargs)
 
+    def render_chats(self, conversations: Sequence[Sequence[Mapping[str, Any]]], **template_kwargs: Any) -> list[str]:
+        """Lay out many conversations as ``render_chat`` does one. Raises as that; all are lost then."""
+        return self._require_codec().render_chats(conversations, **template_kwargs)
+
     def chat_prompt(self, messages: Sequence[Mapping[str, Any]], **template_kwargs: Any) -> dict[str, Any]:
         """Return ``render_chat``'s text with its token ids: the template has written all special tokens itself."""
         text = self.render_chat(messages, **template_kwargs)

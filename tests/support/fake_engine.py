@@ -75,6 +75,9 @@ class FakeEngine:
     def render_chat(self, messages: Sequence[dict[str, str]], **template_kwargs: Any) -> str:
         return "".join(f"<{message['role']}>{message['content']}" for message in messages) + "<assistant>"
 
+    def render_chats(self, conversations: Sequence[list[dict[str, str]]], **template_kwargs: Any) -> list[str]:
+        return [self.render_chat(messages, **template_kwargs) for messages in conversations]
+
     def open_call(self, *, stream: bool = False, priority: int = 0, returns_prompts: bool = True) -> FakeCall:
         assert not stream and not returns_prompts
         self.calls.append(FakeCall(self, self._random))
