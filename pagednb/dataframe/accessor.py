@@ -32,6 +32,8 @@ from pagednb.dataframe.score_verb import score
 from pagednb.dataframe.truncation import TruncateOption
 from pagednb.dataframe.verb_rows import FrameRows, SeriesRows
 
+VERBS = "generate, classify, extract, filter, score, agg, preview"
+
 
 class FrameAccessor:
     """Language-model verbs over the rows of a frame."""
@@ -92,7 +94,7 @@ class FrameAccessor:
         return retry_rows(frame, into, model, verb_of, max_tokens=max_tokens, **changed)
 
     def __repr__(self) -> str:
-        return f"pagednb verbs for {len(self.rows.data)} rows: generate, extract, agg, preview, retry, review"
+        return f"pagednb verbs for {len(self.rows.data)} rows: {VERBS}, retry, review"
 
 
 class SeriesAccessor:
@@ -122,7 +124,7 @@ class SeriesAccessor:
     preview = preview
 
     def __repr__(self) -> str:
-        return f"pagednb verbs for {len(self.rows.data)} values: generate, extract, agg, preview"
+        return f"pagednb verbs for {len(self.rows.data)} values: {VERBS}"
 
 
 NAMES = ("llm", "pnb")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pagednb.dataframe.calibration import CalibrateOption, check_calibrate
 from pagednb.dataframe.examples import example_turns
-from pagednb.dataframe.label_columns import VERDICTS, LabelColumns, check_probability
+from pagednb.dataframe.label_columns import VERDICTS, LabelColumns, checked_probability
 from pagednb.dataframe.label_run import LabelRun
 from pagednb.dataframe.label_set import LabelSet
 from pagednb.dataframe.options import refuse_sampling
@@ -79,7 +79,8 @@ def classify(
     """
     refuse_sampling("classify", unknown, ("labels", "multi", "examples", "confidence", "probs", "calibrate"))
     label_set = LabelSet.of(labels, at_least=1 if multi else 2)
-    check_probability("min_confidence", min_confidence)
+    if min_confidence is not None:
+        min_confidence = checked_probability("min_confidence", min_confidence)
     check_calibrate(calibrate)
     target = Target.of(into, DEFAULT_INTO)
     check_errors(errors)

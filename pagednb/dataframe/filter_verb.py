@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pagednb.dataframe.calibration import CalibrateOption, check_calibrate
-from pagednb.dataframe.label_columns import VERDICTS, check_probability, yes_probabilities
+from pagednb.dataframe.label_columns import VERDICTS, checked_probability, yes_probabilities
 from pagednb.dataframe.label_run import LabelRun
 from pagednb.dataframe.options import refuse_sampling
 from pagednb.dataframe.progress import ProgressOption
@@ -61,7 +61,7 @@ def filter(
         TemplateError, OptionError, EngineNotLoadedError, CheckpointError, RowErrors: as in ``classify``.
     """
     refuse_sampling("filter", unknown, ("threshold", "confidence", "calibrate"))
-    check_probability("threshold", threshold)
+    threshold = checked_probability("threshold", threshold)
     check_calibrate(calibrate)
     target = Target.of(into, DEFAULT_INTO)
     check_errors(errors)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -116,8 +117,8 @@ class LabelColumns:
         return columns
 
 
-def check_probability(name: str, value: object) -> None:
-    """Raise OptionError unless ``value`` is None or a number from 0 to 1."""
-    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if value is not None and not (is_number and 0 <= value <= 1):  # type: ignore[operator]
-        raise OptionError(f"{name}={value!r} is not valid.", hint="Use a number from 0 to 1.")
+def checked_probability(name: str, value: Any) -> float:
+    """Return ``value`` as a plain number, or raise OptionError unless it is one from 0 to 1."""
+    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1:
+        return float(value)
+    raise OptionError(f"{name}={value!r} is not valid.", hint="Use a number from 0 to 1.")

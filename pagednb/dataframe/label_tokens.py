@@ -17,7 +17,7 @@ import numpy as np
 
 from pagednb.dataframe.label_trie import LabelTrie
 from pagednb.dataframe.model_prompt import encode_prompts
-from pagednb.dataframe.row_task import EncodedPrompt
+from pagednb.dataframe.row_task import EncodedPrompt, RowFailure
 from pagednb.errors import NotSupportedYetError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class LabelTokenizer:
 
     def max_tokens(self) -> int:
         """Return how many tokens a label has at most, whatever stands before it."""
-        return max(2 * len(token_ids) for token_ids in self._encode(self._labels))
+        return max(2 * len(token_ids) for token_ids in encode_prompts(self._engine, self._labels))
 
     def label(self, prompt: EncodedPrompt) -> LabelledPrompt:
         """Return where the labels begin behind a prompt, and how they go on.
@@ -113,7 +113,13 @@ class LabelTokenizer:
         return self._engine.encode(texts, add_special_tokens=False)
 
     def _trie(self, labelled: Sequence[np.ndarray], num_common: int) -> LabelTrie:
-        return LabelTrie.of([tuple(ids[num_common:].tolist()) for ids in labelled], self._end_token_ids)
+        paths = [tuple(ids[num_common:].tolist()) for ids in labelled]
+        path_to_label: dict[tuple[int, ...], str] = {}
+        for label, path in zip(self._labels, paths, strict=True):
+            if path in path_to_label:
+                raise RowFailure(f"The labels {path_to_label[path]!r} and {label!r} are the same tokens to this model.")
+            path_to_label[path] = label
+        return LabelTrie.of(paths, self._end_token_ids)
 
 
 def _common_beginning(arrays: Sequence[np.ndarray]) -> np.ndarray:

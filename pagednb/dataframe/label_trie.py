@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -52,21 +52,21 @@ class LabelTrie:
 
     @classmethod
     def of(cls, paths: Sequence[Path], end_token_ids: Sequence[int]) -> LabelTrie:
-        """Return the tree of at least two paths that have no beginning in common.
+        """Return the tree of at least two different paths that have no beginning in common.
 
         Raises:
-            RowFailure: two paths are equal, or one begins another and there is no end token.
+            RowFailure: one path begins another, and there is no end token that tells them apart.
         """
         prefix_to_ways: dict[Path, dict[int | None, None]] = {}
         for path in paths:
             for depth, token_id in enumerate(path):
                 prefix_to_ways.setdefault(path[:depth], {})[token_id] = None
-        if len(set(paths)) < len(paths):
-            raise RowFailure("Two labels are the same tokens here.")
         for path in paths:
             if path in prefix_to_ways:
                 if not end_token_ids:
                     raise RowFailure("A label begins another one, and the model has no end token to tell them apart.")
+                if not prefix_to_ways[path].keys().isdisjoint(end_token_ids):
+                    raise RowFailure("A label goes on with the end token where another one ends.")
                 prefix_to_ways[path][None] = None
         parting = {prefix: list(ways) for prefix, ways in prefix_to_ways.items() if len(ways) > 1}
         order = {prefix: index for index, prefix in enumerate(sorted(parting, key=len))}
@@ -106,8 +106,9 @@ def _normalised(branch: Branch, logprobs: Mapping[int, float]) -> list[float]:
     return [way - total for way in ways]
 
 
-def _log_sum(logprobs: Sequence[float]) -> float:
+def _log_sum(terms: Iterable[float]) -> float:
     """The logarithm of a sum of probabilities. Python's floats: NumPy takes ten times as long for so few."""
+    logprobs = list(terms)
     largest = max(logprobs)
     if not math.isfinite(largest):
         return largest

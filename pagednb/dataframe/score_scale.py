@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from pagednb.dataframe.label_set import LabelSet
@@ -16,12 +16,15 @@ MAX_STEPS = 101
 
 @dataclasses.dataclass(frozen=True)
 class ScoreScale:
-    """Answers in their order: ``names`` as the caller wrote them, ``texts`` as the model does, and their numbers."""
+    """What the model may write, in order, the numbers that it stands for, and the instruction that says so."""
 
-    names: tuple[Any, ...]
     texts: tuple[str, ...]
     numbers: tuple[float, ...]
     words: str
+
+    def as_choices(self) -> dict[str, float]:
+        """Return it as ``choices=``."""
+        return dict(zip(self.texts, self.numbers, strict=True))
 
     @classmethod
     def of(cls, choices: object, scale: object) -> ScoreScale:
@@ -36,25 +39,28 @@ class ScoreScale:
 
 
 def _from_scale(scale: Any) -> ScoreScale:
-    ok = isinstance(scale, (tuple, list)) and len(scale) == 2
-    if not ok or not all(isinstance(end, int) and not isinstance(end, bool) for end in scale) or scale[0] >= scale[1]:
+    is_pair = isinstance(scale, (tuple, list)) and len(scale) == 2
+    is_whole = is_pair and all(isinstance(end, Integral) and not isinstance(end, bool) for end in scale)
+    if not is_whole or scale[0] >= scale[1]:
         raise OptionError(f"scale={scale!r} is not valid.", hint="Use two whole numbers, the lowest first: (1, 5).")
-    low, high = scale
+    low, high = map(int, scale)
     if high - low >= MAX_STEPS:
         raise OptionError(f"scale={scale!r} has {high - low + 1} steps.", hint=f"Use at most {MAX_STEPS}.")
     numbers = range(low, high + 1)
     words = f"Answer with a whole number from {low} to {high}.\n\n"
-    return ScoreScale(tuple(numbers), tuple(map(str, numbers)), tuple(map(float, numbers)), words)
+    return ScoreScale(tuple(map(str, numbers)), tuple(map(float, numbers)), words)
 
 
 def _from_choices(choices: object) -> ScoreScale:
     if isinstance(choices, (str, bytes)) or not isinstance(choices, Iterable):
         raise OptionError(f"choices={choices!r} is not valid.", hint='Use numbers, or {"bad": 0, "good": 1}.')
-    names = tuple(choices)
-    numbers = tuple(choices.values()) if isinstance(choices, Mapping) else names
-    for number in numbers:
+    pairs = choices.items() if isinstance(choices, Mapping) else ((number, number) for number in choices)
+    texts, numbers = [], []
+    for name, number in pairs:
         if not isinstance(number, Real) or isinstance(number, bool) or not math.isfinite(number):
             raise OptionError(f"The choice {number!r} is no number.", hint='Say its number: {"bad": 0, "good": 1}.')
-    labels = LabelSet.of([name if isinstance(name, str) else str(name) for name in names])
+        texts.append(str(name))
+        numbers.append(float(number))
+    labels = LabelSet.of(texts)
     words = labels.in_words().replace("these labels", "these", 1)
-    return ScoreScale(names, labels.texts, tuple(map(float, numbers)), words)
+    return ScoreScale(labels.texts, tuple(numbers), words)

@@ -53,7 +53,7 @@ def score(
         scale: The lowest and the highest whole number; all between them are possible.
         choices: Numbers, or a mapping of answers to numbers such as ``{"bad": 0, "fair": 0.5, "good": 1}``, in the
             place of ``scale``.
-        probs: Add ``<into>_probs``, a dict of all answers' probabilities.
+        probs: Add ``<into>_probs``, a dict of the probabilities of all answers, as the model writes them.
         calibrate, system, errors, progress, sample, random_state, truncate, cache, checkpoint, background: As in
             ``classify``.
         into: The new column, "score" if not given.
@@ -75,11 +75,11 @@ def score(
         expected = probabilities @ np.array(answers.numbers)
         made: dict[str, Any] = {target.into: pd.arrays.FloatingArray(np.nan_to_num(expected), np.isnan(expected))}
         if probs:
-            made[f"{target.into}_probs"] = probability_column(probabilities, answers.names, self.rows.data.index)
+            made[f"{target.into}_probs"] = probability_column(probabilities, answers.texts, self.rows.data.index)
         return made
 
-    asked: dict[str, Any] = {"scale": None if scale is None else list(scale), "probs": probs, "calibrate": calibrate}
-    asked["choices"] = None if choices is None else dict(choices) if isinstance(choices, Mapping) else list(choices)
+    asked: dict[str, Any] = {"scale": scale and list(scale), "probs": probs, "calibrate": calibrate}
+    asked["choices"] = None if choices is None else answers.as_choices()
     return LabelRun(
         verb="score",
         rows=self.rows,

@@ -191,6 +191,13 @@ def test_scores_of_named_answers(engine: FakeEngine) -> None:
     )
 
 
+def test_scores_keep_their_answers_as_texts(engine: FakeEngine) -> None:
+    result = frame(TICKETS).score("text", scale=np.array([1, 3]).tolist())
+    assert list(result["score_probs"].iloc[0]) == ["1", "2", "3"]
+    json.dumps(frame(TICKETS).score("text", choices=np.array([1.5, 2])).attrs)
+    json.dumps(frame(TICKETS).classify("text", labels=np.array(LABELS), min_confidence=np.float32(0.5)).attrs)
+
+
 # --- runs
 
 
@@ -259,6 +266,23 @@ def test_an_aborted_request_fails_its_row_alone(engine: FakeEngine) -> None:
 
 
 # --- what is refused
+
+
+def test_labels_that_no_token_tells_apart_are_named(engine: FakeEngine) -> None:
+    encode = engine.encode
+    engine.encode = lambda texts, **options: encode([text.lower() for text in texts], **options)  # type: ignore[method-assign]
+    with pytest.warns(RowErrorsWarning, match="The labels 'tech' and 'Tech' are the same tokens"):
+        frame(TICKETS).classify("text", labels=["tech", "other", "Tech"])
+    with pytest.warns(RowErrorsWarning, match="goes on with the end token"):
+        frame(TICKETS).classify("text", labels=["a", "a\0", "b"])
+
+
+def test_long_rows_are_cut_with_room_for_their_label(engine: FakeEngine) -> None:
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 300
+    data = pd.DataFrame({"text": ["x" * 1000]})
+    result = frame(data).classify("Ticket: {text}!", labels=["tech", "technical", "other"], truncate="right")
+    assert result["label"].notna().all() and result.attrs["pagednb"]["truncated"] == 1
+    assert all(bytes(prompt).decode().split("!")[0].endswith("x…") for prompt in engine.calls[0].prompts)
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,6 @@ def test_a_score_is_the_mean_of_its_distribution(case: Any) -> None:
     prompt = "Answer with a whole number from 7 to 12.\n\nHow late?"
     paths = [token_ids_of(tokenizer, prompt, str(number)) for number in numbers]
     expected = brute_force(model, paths, tokenizer.eos_token_id)
-    assert list(result["score_probs"][0]) == list(numbers)
+    assert list(result["score_probs"][0]) == [str(number) for number in numbers]
     check_equal(list(result["score_probs"][0].values()), expected)
     assert result["score"][0] == pytest.approx(expected @ np.array(numbers), abs=1e-3)
