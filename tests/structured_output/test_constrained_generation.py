@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import pathlib
 from collections.abc import Iterator
@@ -121,6 +123,21 @@ def test_stop_strings_and_logprobs_go_on_working(llm: LLM) -> None:
     assert completion.logprobs is not None and len(completion.logprobs) == len(completion.token_ids)
     # from the raw logits: the likeliest tokens need not be allowed
     assert any(token not in completion.token_ids for entry in completion.logprobs for token in entry)
+
+
+@pytest.mark.parametrize("stop", [None, "forced", "in full, s", "[a-d]"])
+def test_a_stream_tells_forced_runs_token_by_token_and_stops_within_them(llm: LLM, stop: str | None) -> None:
+    expression = "[a-d]{3}: what follows is forced in full, sampled again: [a-d]{2}."
+    params = SamplingParams(regex=expression, seed=5, max_tokens=120, stop=stop)
+    seen = list(llm.engine.stream("x", params))
+    texts = [output.outputs[0].text for output in seen]
+    assert all(later.startswith(sooner) for sooner, later in itertools.pairwise(texts))
+    last = seen[-1].outputs[0]
+    (whole,) = llm.generate(["x"], dataclasses.replace(params, stop=None), use_tqdm=False)
+    full = whole.outputs[0].text
+    assert regex.fullmatch(expression, full) and last.text == (full.split(stop)[0] if stop else full)
+    assert list(last.token_ids) == list(whole.outputs[0].token_ids)[: len(last.token_ids)]
+    assert last.finish_reason == "stop" and last.stop_reason == (stop if stop and stop in full else None)
 
 
 def test_the_first_token_is_constrained_too_and_tight_filters_leave_something(llm: LLM) -> None:
