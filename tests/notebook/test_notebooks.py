@@ -37,8 +37,8 @@ def test_notebook_runs_and_summarises(path: pathlib.Path, tmp_path: pathlib.Path
     outputs = [output for cell in executed.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert done.stdout.endswith(f"Executed notebook: {tmp_path / path.name}\n")
-    if path.stem == "01_quickstart":
-        assert_quickstart_labels(done.stdout)
+    checks = {"01_quickstart": assert_quickstart_labels, "02_dataframe": assert_labelling_story}
+    checks[path.stem](done.stdout)
 
 
 def assert_quickstart_labels(summary: str) -> None:
@@ -47,6 +47,29 @@ def assert_quickstart_labels(summary: str) -> None:
     speed = re.search(r"^speed +([\d,]+) rows/s, ([\d,]+) tokens/s$", summary, re.MULTILINE)
     assert speed and all(int(figure.replace(",", "")) > 0 for figure in speed.groups()), summary
     assert re.search(r"^ +text +gold +team$", summary, re.MULTILINE), summary
+
+
+def assert_labelling_story(summary: str) -> None:
+    """The figures agree with each other, however they were counted."""
+    [evaluated] = figures(r"^accuracy +([\d.]+)% of 500 rows", summary)
+    alone, num_reviewed, final = figures(
+        r"^accuracy +model alone ([\d.]+)%, after (\d+) rows of review ([\d.]+)%$", summary
+    )
+    [num_wrong] = figures(r"^wrong +(\d+) labels of 500$", summary)
+    num_below, num_found = figures(r"below 0.7 +(\d+) .* (\d+) of the wrong ones$", summary)
+    assert MIN_ACCURACY <= evaluated == alone < final
+    assert evaluated == pytest.approx(100 - num_wrong / 5, abs=0.06)
+    assert num_below == num_reviewed and final == pytest.approx(evaluated + num_found / 5, abs=0.11)
+    confusion = re.findall(r"^(?:billing|technical|shipping|account|other)((?: +\d+){5})$", summary, re.MULTILINE)
+    assert sum(int(row.split()[index]) for index, row in enumerate(confusion)) == 500 - num_wrong
+    assert figures(r"where there is one ([\d.]+)% of 40$", summary)[0] >= 80
+    assert figures(r"^sentiment as a label ([\d.]+)%$", summary)[0] >= 90
+
+
+def figures(pattern: str, text: str) -> tuple[float, ...]:
+    """The groups of a pattern that occurs once."""
+    [found] = re.finditer(pattern, text, re.MULTILINE)
+    return tuple(map(float, found.groups()))
 
 
 def test_a_failing_cell_fails_the_command(tmp_path: pathlib.Path) -> None:
