@@ -72,7 +72,8 @@ class ModelRunner:
     def host_words(self, num_rows: int, num_columns: int) -> np.ndarray:
         """Return int32 host memory that the device copies from by itself: pinned on CUDA."""
         is_pinned = self._live_parts().state.device.type == "cuda"
-        words: np.ndarray = torch.empty((num_rows, num_columns), dtype=torch.int32, pin_memory=is_pinned).numpy()
+        with self._scope.entered():  # or pinning would start a context on whichever device is current
+            words: np.ndarray = torch.empty((num_rows, num_columns), dtype=torch.int32, pin_memory=is_pinned).numpy()
         return words
 
     def _run(self, parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> StepTokens:
