@@ -90,8 +90,7 @@ class InputProcessor:
             OptionError: the parameters name token ids outside the vocabulary, or need text without a tokenizer.
             PagednbError: the constraint cannot be enforced with this model; see ``GrammarCompiler.compile``.
         """
-        self._check_params(params)
-        max_tokens = self._resolve_max_tokens(len(prompt.token_ids), params.max_tokens)
+        max_tokens = self.check(prompt, params)
         request_ids = [next(self._request_ids) for _ in range(params.n)]
         block_digests = self._block_digests(prompt.token_ids)
         grammar = self._grammar(params, prompt)
@@ -110,6 +109,11 @@ class InputProcessor:
             )
             for index, request_id in enumerate(request_ids)
         )
+
+    def check(self, prompt: TokenPrompt, params: SamplingParams) -> int:
+        """Return how many new tokens a prompt gets at most; raises as ``make_requests``, constraints aside."""
+        self._check_params(params)
+        return self._resolve_max_tokens(len(prompt.token_ids), params.max_tokens)
 
     def _grammar(self, params: SamplingParams, prompt: TokenPrompt) -> TokenGrammar | None:
         constraint = params.constraint

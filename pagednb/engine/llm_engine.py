@@ -6,12 +6,14 @@ Every method may be called from any thread and blocks only its caller. The work 
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pagednb.config import EngineConfig
 from pagednb.engine.build import EngineBuilder, EngineParts, ModelEngineBuilder, Progress
 from pagednb.engine.call import Call
+from pagednb.engine.checked_prompts import CheckedPrompt, checked_prompts
 from pagednb.engine.core import EngineCore
 from pagednb.engine.input_processor import InputProcessor, Prompt
 from pagednb.engine.loop import EngineLoop
@@ -19,15 +21,12 @@ from pagednb.engine.metrics import EngineCounters, EngineStatus
 from pagednb.engine.output_processor import OutputProcessor
 from pagednb.errors import OptionError, RequestCancelledError
 from pagednb.outputs import RequestOutput
-from pagednb.sampling_params import SamplingParams, require_sampling_params
+from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     import numpy as np
 
     from pagednb.engine.tokenization import TextCodec
-
-ENCODE_BATCH = 256
-"""Prompts tokenised at once: the engine works on one batch while the next is encoded."""
 
 OnOutputs = Callable[[list[RequestOutput]], None]
 
@@ -134,14 +133,15 @@ class LLMEngine:
     ) -> list[RequestOutput]:
         """Return the outputs in the order of ``prompts``; ``progress`` gets them as they finish.
 
-        The engine is given as many prompts as keep it busy, the rest as places become free: a thread that prepares
-        thousands of them at once would take the interpreter lock from the engine's launches.
+        All prompts are encoded and checked while the first run. The engine is given as many as keep it busy, the rest
+        as places become free: a thread that makes requests of thousands at once would take the interpreter lock from
+        the engine's launches.
 
         Raises:
             PagednbError: as ``Call.submit`` and ``Call.poll``.
         """
-        all_params = _one_each(params, len(prompts))
         outputs: list[RequestOutput | None] = [None] * len(prompts)
+        waiting: deque[list[CheckedPrompt]] = deque()
 
         def collect(finished: Iterable[tuple[int, RequestOutput]]) -> None:
             news = dict(finished)
@@ -151,14 +151,18 @@ class LLMEngine:
                 progress(list(news.values()))
 
         with self.open_call() as call:
-            for start in range(0, len(prompts), ENCODE_BATCH):
-                while call.num_pending >= 2 * self.max_num_seqs:
-                    collect(call.poll())
-                batch = self._input_processor.tokenize(prompts[start : start + ENCODE_BATCH])
-                call.submit_all([(index, prompt, all_params[index]) for index, prompt in enumerate(batch, start)])
+
+            def hand_over() -> None:
+                while waiting and call.num_pending < 2 * self.max_num_seqs:
+                    call.submit_all(waiting.popleft())
+
+            for batch in checked_prompts(self._input_processor, prompts, params):
+                waiting.append(batch)
+                hand_over()
                 collect(call.poll(0))
-            while call.num_pending:
+            while waiting or call.num_pending:
                 collect(call.poll())
+                hand_over()
         assert None not in outputs
         return outputs  # type: ignore[return-value]  # none is None
 
@@ -171,6 +175,13 @@ class LLMEngine:
             call.submit(None, prompt, params)
             for _, output in call.results():
                 yield output
+
+    def cancel_all(self) -> int:
+        """End everything that is under way, whoever asked for it; return how many sequences that were.
+
+        Every waiting caller gets RequestCancelledError. A call that has nothing under way at this moment goes on.
+        """
+        return self._loop.cancel_all()
 
     def status(self) -> EngineStatus:
         """Return the figures of this moment. Raises EngineDeadError if the engine is over."""
@@ -235,14 +246,3 @@ def _build(
 
 def _ignore_progress(num_done: int, num_total: int) -> None:
     """Show nothing."""
-
-
-def _one_each(params: SamplingParams | Sequence[SamplingParams], num_prompts: int) -> Sequence[SamplingParams]:
-    if not isinstance(params, Sequence) or isinstance(params, str):
-        return [require_sampling_params(params)] * num_prompts
-    if len(params) != num_prompts:
-        raise OptionError(
-            f"There are {num_prompts} prompts and {len(params)} sampling parameters.",
-            hint="Give one SamplingParams for all, or one for each.",
-        )
-    return [require_sampling_params(one) for one in params]

@@ -21,11 +21,19 @@ import pytest
 from support.engine_rig import RigBuilder, RigExecutor, assert_idle, expected_tokens, make_engine
 
 from pagednb.config import EngineConfig
+from pagednb.engine.checked_prompts import ENCODE_BATCH
 from pagednb.engine.input_processor import TokenPrompt
-from pagednb.engine.llm_engine import ENCODE_BATCH, LLMEngine
+from pagednb.engine.llm_engine import LLMEngine
 from pagednb.engine.submission import Submission
 from pagednb.engine.switch_interval import SHORT_INTERVAL_S
-from pagednb.errors import EngineDeadError, EngineStepError, GPUMemoryError
+from pagednb.errors import (
+    ContextLengthError,
+    EngineDeadError,
+    EngineStepError,
+    GPUMemoryError,
+    OptionError,
+    PromptError,
+)
 from pagednb.request import Request, RequestUpdate
 from pagednb.sampling_params import SamplingParams
 
@@ -371,3 +379,19 @@ def test_a_finished_request_leaves_nothing_for_the_garbage_collector(rig: tuple[
         gc.enable()
     assert len(outputs) == 40
     assert len(alive) < 10, Counter(type(each).__name__ for each in alive)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "error"),
+    [({"prompt": [5] * 256}, ContextLengthError), ({"prompt": [321]}, PromptError), ({"max": 9999}, OptionError)],
+)
+def test_a_mistake_in_the_last_of_thousands_is_found_before_they_have_run(mistake: dict[str, Any], error: type) -> None:
+    engine, executor = make_engine()
+    prompts, all_params = [[5, 6, 7]] * 3000, [params(seed) for seed in range(3000)]
+    prompts[-1] = mistake.get("prompt", prompts[-1])
+    all_params[-1] = params(0, stop_token_ids=[mistake.get("max", 9)])
+    with pytest.raises(error):
+        engine.generate(prompts, all_params)
+    assert executor.num_steps < 2000, "all of them take twice as many"
+    assert_idle(engine)
+    engine.shutdown()
