@@ -1,11 +1,11 @@
-"""What a fault of the engine means: lost requests, or a lost engine; and keeping no tensor alive through it."""
+"""What ends requests early: on purpose, by a fault, with a lost engine; and keeping no tensor alive through it."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
 
-from pagednb.errors import EngineDeadError, EngineStepError
+from pagednb.errors import EngineDeadError, EngineStepError, RequestCancelledError
 
 _DEVICE_LOST_WORDS = ("CUDA error", "Triton Error [CUDA]", "CUBLAS_STATUS_EXECUTION_FAILED")
 
@@ -37,6 +37,11 @@ def step_error(cause: BaseException) -> EngineStepError:
     )
     error.__cause__ = cause
     return error
+
+
+def cancelled_error() -> RequestCancelledError:
+    """Return what waiting callers get when everything under way is ended on purpose."""
+    return RequestCancelledError("The request was cancelled, with all others that were under way.")
 
 
 def dead_error(cause: BaseException | None) -> EngineDeadError:
