@@ -37,6 +37,7 @@ def snapshot():
         "threads": sorted(t.name for t in threading.enumerate() if not t.name.startswith("tqdm")),
         "hooks": [repr(sys.excepthook), repr(threading.excepthook), repr(sys.unraisablehook)],
         "switch interval": sys.getswitchinterval(),
+        "garbage collector": [gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()],
         "recursion limit": sys.getrecursionlimit(),
         "warning filters": len(warnings.filters),
         "children": os.path.exists("/proc/self/task") and open(f"/proc/self/task/{os.getpid()}/children").read(),

@@ -17,15 +17,19 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pagednb.engine.core import EngineCore
-from pagednb.engine.faults import cancelled_error, dead_error, drop_frames, forked_error, is_device_lost, step_error
+from pagednb.engine.faults import dead_error, drop_frames, forked_error, is_device_lost, step_error
 from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
 from pagednb.engine.metrics import EngineCounters
+from pagednb.engine.rare_collections import RARE_COLLECTIONS
 from pagednb.engine.submission import Submission, end_at_stop_string
 from pagednb.engine.switch_interval import SHORT_TURNS
 from pagednb.errors import PagednbError
 from pagednb.request import RequestUpdate
 
 T = TypeVar("T")
+Command = Callable[[EngineCore], None]
+LINGER_S = 0.5
+"""How long collections stay rare without work: a caller with many prompts, or a chat, comes back soon."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class EngineLoop:
     """Runs one ``EngineCore`` on a daemon thread; methods without underscore may be called from any other thread."""
 
     def __init__(self) -> None:
-        self._commands: queue.SimpleQueue[Callable[[EngineCore], None]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_stopping = False
         self._end: _End | None = None
@@ -83,17 +87,6 @@ class EngineLoop:
     def abort(self, request_ids: Sequence[int], mailbox: Mailbox) -> None:
         """End requests; their last updates and then an acknowledgement arrive in ``mailbox``."""
         self._commands.put(functools.partial(self._abort, request_ids=request_ids, mailbox=mailbox))
-
-    def cancel_all(self) -> int:
-        """End what every caller waits for: each gets RequestCancelledError. Returns how many sequences that were."""
-
-        def cancel(core: EngineCore, counters: EngineCounters) -> int:
-            request_ids = list(self._submissions)
-            counters.num_finished += len(core.scheduler.abort(request_ids))
-            self._fail_all(cancelled_error)
-            return len(request_ids)
-
-        return self.call(cancel)
 
     def call(self, function: Callable[[EngineCore, EngineCounters], T]) -> T:
         """Run ``function`` on the engine thread between two steps and return its result, or raise its exception."""
@@ -161,14 +154,27 @@ class EngineLoop:
     def _serve(self, core: EngineCore) -> None:
         """Sleep, wake up by a command, work until nothing is left. Raises only what cannot be recovered from."""
         while not self._is_stopping:
-            command = self._commands.get()
-            with SHORT_TURNS:
-                try:
-                    command(core)
-                    while core.has_work and not self._is_stopping:
-                        self._step(core)
-                except Exception as error:  # noqa: BLE001  (thread boundary: every waiting caller gets it)
-                    self._recover(core, error)
+            command: Command | None = self._commands.get()
+            with RARE_COLLECTIONS:
+                while command is not None and not self._is_stopping:
+                    with SHORT_TURNS:
+                        self._work(core, command)
+                    command = self._next_command(LINGER_S)
+
+    def _work(self, core: EngineCore, command: Command) -> None:
+        """Run a command, then steps until nothing is left."""
+        try:
+            command(core)
+            while core.has_work and not self._is_stopping:
+                self._step(core)
+        except Exception as error:  # noqa: BLE001  (thread boundary: every waiting caller gets it)
+            self._recover(core, error)
+
+    def _next_command(self, timeout_s: float) -> Command | None:
+        try:
+            return self._commands.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
 
     def _step(self, core: EngineCore) -> None:
         """Run the commands that are there, then one step."""
