@@ -26,8 +26,6 @@ def test_every_waiting_caller_is_told(engine: LLMEngine) -> None:
     errors: list[BaseException] = []
     options = [SamplingParams(seed=seed, n=2, max_tokens=None, ignore_eos=True) for seed in (1, 2)]
     streams = [engine.stream([5] * 9, params) for params in options]
-        engine.stream([5] * 9, SamplingParams(seed=seed, n=2, max_tokens=None, ignore_eos=True)) for seed in (1, 2)
-    ]
     begun = threading.Barrier(3)
 
     def watch(stream: Iterator[object]) -> None:
