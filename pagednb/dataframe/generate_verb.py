@@ -10,10 +10,12 @@ from pagednb.dataframe.model_prompt import Chat
 from pagednb.dataframe.options import row_sampling_params
 from pagednb.dataframe.progress import ProgressOption
 from pagednb.dataframe.results import ErrorPolicy, check_errors, text_array
+from pagednb.dataframe.row_outcome import RowOutcome
 from pagednb.dataframe.row_sample import RowSample
 from pagednb.dataframe.row_task import GenerateTask
 from pagednb.dataframe.run import start_run
 from pagednb.dataframe.run_options import CacheOption, CheckpointOption, RunOptions
+from pagednb.dataframe.texts_task import TextsTask, texts_columns
 from pagednb.dataframe.truncation import TruncateOption
 from pagednb.dataframe.verb_rows import Accessor, Target
 from pagednb.dataframe.verb_run import ColumnVerb
@@ -37,6 +39,8 @@ def generate(
     top_k: int | None = None,
     seed: int | None = None,
     stop: str | Sequence[str] | None = None,
+    n: int | None = None,
+    logprobs: bool | None = None,
     into: str | None = None,
     errors: ErrorPolicy = "coerce",
     progress: ProgressOption = None,
@@ -65,6 +69,8 @@ def generate(
         top_k: Sample from so many tokens at most.
         seed: Makes a sampled run repeatable, and lets equal rows share one answer.
         stop: Text or texts that end the answer.
+        n: So many texts a row, as a list. Needs a temperature to differ.
+        logprobs: True adds ``<into>_logprob``, float32: the log-probability of the whole text.
         into: The new column, "generated" if not given; in the copy, one of this name is replaced, and so is
             ``<into>_error``. Of a series, the name of the result.
         errors: "coerce": a failed row is NA, its reason stands in ``<into>_error`` (of a series in
@@ -95,23 +101,30 @@ def generate(
     """
     prompts = self.rows.prompts(template)
     sampling |= {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
-    sampling |= {"seed": seed, "stop": stop}
+    sampling |= {"seed": seed, "stop": stop, "n": n, "logprobs": 0 if logprobs is True else logprobs or None}
     target = Target.of(into, DEFAULT_INTO)
     check_errors(errors)
     rows = RowSample.of(sample, random_state)
     kept: dict[str, Any] = {"cache": cache, "checkpoint": checkpoint}
     options = RunOptions(sample=rows, truncate=truncate, background=background, progress=progress, **kept)
     engine, params = engine_and_params(sampling_params, sampling, system)
+    is_one_text = params.n == 1 and params.logprobs is None
+
+    def columns(outcome: RowOutcome[Any]) -> dict[str, Any]:
+        if is_one_text:
+            return {target.into: text_array(outcome.values)}
+        return texts_columns(outcome, target.into, params, self.rows.data.index)
+
     verb = ColumnVerb(
         rows=self.rows,
         engine=engine,
         prompts=prompts,
-        task=GenerateTask(params),
+        task=GenerateTask(params) if is_one_text else TextsTask(params),
         chat=Chat(system),
         template=template,
         target=target,
         errors=errors,
-        columns=lambda outcome: {target.into: text_array(outcome.values)},
+        columns=columns,
         details={"into": target.into, "truncate": truncate},
     )
     return start_run(verb.as_run(), options)

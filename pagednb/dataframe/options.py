@@ -9,13 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
-from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams, require_sampling_params
+from pagednb.sampling_params import MAX_N, NAMES_NOT_BUILT_YET, SamplingParams, require_sampling_params
 
 DEFAULT_MAX_TOKENS = 256
 RUN_OPTIONS = ("sample", "random_state", "truncate", "cache", "checkpoint", "background")
 VERB_OPTIONS = ("system", "into", "errors", "progress", "sampling_params", *RUN_OPTIONS)
-# sampling parameters that have no place in a column of text; the value is the one that changes nothing
-_ONE_TEXT_A_ROW: Mapping[str, Any] = {"n": 1, "logprobs": None, "logprob_token_ids": None, "detokenize": True}
+# sampling parameters that have no place in columns; the values are those that do
+_ONE_TEXT: Mapping[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "logprobs": (None,),
+    "logprob_token_ids": (None,),
+    "detokenize": (True,),
+}
+_SEVERAL_TEXTS = {**_ONE_TEXT, "n": range(1, MAX_N + 1), "logprobs": (None, 0)}
 
 
 def row_sampling_params(
@@ -34,7 +40,7 @@ def row_sampling_params(
 
     Raises:
         OptionError: an unknown option, a value out of range, or options beside ``sampling_params``.
-        NotSupportedYetError: more than one text a row, or log-probabilities.
+        NotSupportedYetError: what has no column: several texts a row but in generate, log-probabilities of tokens.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if sampling_params is None:
@@ -47,7 +53,7 @@ def row_sampling_params(
         )
     else:
         params = require_sampling_params(sampling_params)
-    _require_one_text(params, verb)
+    _require_columns(params, verb)
     return params
 
 
@@ -57,10 +63,10 @@ def refuse_sampling(verb: str, unknown: Mapping[str, Any], own: Sequence[str]) -
     Raises:
         OptionError: naming the first.
     """
-    if unknown.keys() & set(SamplingParams.__dataclass_fields__):
-        name = next(iter(unknown.keys() & set(SamplingParams.__dataclass_fields__)))
+    sampling = {*SamplingParams.__dataclass_fields__, "sampling_params"}
+    for name in unknown.keys() & sampling:
         raise OptionError(f"{verb} draws nothing and writes no text, so {name}= has no meaning.", hint="Leave it out.")
-    refuse_unknown_options(unknown, [*own, *VERB_OPTIONS], owner=verb)
+    refuse_unknown_options(unknown, [*own, *(name for name in VERB_OPTIONS if name not in sampling)], owner=verb)
 
 
 def _refuse_unknown(given: Mapping[str, Any], verb: str, verb_options: Sequence[str]) -> None:
@@ -69,10 +75,11 @@ def _refuse_unknown(given: Mapping[str, Any], verb: str, verb_options: Sequence[
     refuse_unknown_options(given.keys() - NAMES_NOT_BUILT_YET, [*known, *verb_options], owner=verb)
 
 
-def _require_one_text(params: SamplingParams, verb: str) -> None:
-    for name, neutral in _ONE_TEXT_A_ROW.items():
-        if getattr(params, name) != neutral:
+def _require_columns(params: SamplingParams, verb: str) -> None:
+    for name, possible in (_SEVERAL_TEXTS if verb == "generate" else _ONE_TEXT).items():
+        value = getattr(params, name)
+        if value not in possible:
             raise NotSupportedYetError(
-                f"{verb} gives one answer a row, so {name}={getattr(params, name)!r} has no place yet.",
+                f"{verb} has no column for what {name}={value!r} brings.",
                 hint=f"Leave {name} out, or use LLM.generate.",
             )

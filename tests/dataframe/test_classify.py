@@ -310,6 +310,7 @@ def test_long_rows_are_cut_with_room_for_their_label(engine: FakeEngine) -> None
         ({"labels": ["a", "b"], "examples": TICKETS, "into": "gold"}, "NA in a column"),
         ({"labels": ["a", "b"], "examples": TICKETS.iloc[:1], "into": "gold"}, "has the label 'other'"),
         ({"labels": ["a", "b"], "temperature": 1.0}, "temperature= has no meaning"),
+        ({"labels": ["a", "b"], "sampling_params": None}, "sampling_params= has no meaning"),
         ({"labels": ["a", "b"], "calibrated": 1}, "Did you mean 'calibrate'"),
     ],
 )

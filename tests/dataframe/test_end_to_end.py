@@ -97,3 +97,38 @@ def test_the_engine_stays_clean_after_an_interrupted_run() -> None:
     assert (scheduler.num_running, scheduler.num_waiting, scheduler.num_used_blocks) == (0, 0, 0)
     again = texts.llm.generate(max_tokens=3, progress=False)
     assert again.notna().all()
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_text_has_its_log_probability(folder: pathlib.Path) -> None:
+    model = tiny_hf_model("llama3.2")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    data = pd.DataFrame({"text": ["where is my order?", None, "dog!"]}, index=[2, 2, 2])
+    result = data.llm.generate("{text}", temperature=0, max_tokens=MAX_TOKENS, logprobs=True, progress=False)
+    assert result["generated_logprob"].dtype == "float32"
+    assert result["generated_logprob"].isna().tolist() == [False, True, False]
+    for row in (0, 2):
+        messages = [{"role": "user", "content": data["text"].iloc[row]}]
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        with torch.inference_mode():
+            whole = model.generate(**ids, max_new_tokens=MAX_TOKENS, do_sample=False)
+            logprobs = model(whole).logits[0].log_softmax(-1)
+        start = ids["input_ids"].shape[1]
+        expected = sum(float(logprobs[place - 1, whole[0, place]]) for place in range(start, whole.shape[1]))
+        assert result["generated_logprob"].iloc[row] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.usefixtures("loaded")
+def test_several_texts_a_row_are_lists() -> None:
+    data = pd.DataFrame({"text": ["where is my order?", None, "dog!", "lazy " * 300]})
+    options = {"temperature": 1.5, "seed": 3, "max_tokens": 4, "progress": False}
+    with pytest.warns(RowErrorsWarning, match="1 of 4 rows failed"):
+        result = data.llm.generate("{text}", n=3, logprobs=True, **options)
+    assert [texts and len(texts) for texts in result["generated"]] == [3, None, 3, None]
+    assert len(result["generated_logprob"].iloc[0]) == 3 and result["generated_logprob"].iloc[1] is None
+    alone = [
+        data.iloc[2:3].llm.generate("{text}", **{**options, "seed": seed})["generated"].iloc[0] for seed in (3, 4, 5)
+    ]
+    assert result["generated"].iloc[2] == alone
+    series = data["text"].iloc[:3].llm.generate("{}", n=2, sample=1, **options)
+    assert series.name == "text" and series.notna().sum() == 1

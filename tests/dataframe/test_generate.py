@@ -195,7 +195,7 @@ def test_a_wrong_option_is_refused_before_any_work(engine: FakeEngine, options: 
     assert engine.calls == []
 
 
-@pytest.mark.parametrize("options", [{"n": 2}, {"logprobs": 1}, {"detokenize": False}])
+@pytest.mark.parametrize("options", [{"logprobs": 1}, {"logprob_token_ids": [1]}, {"detokenize": False}])
 def test_what_is_not_built_says_so(engine: FakeEngine, options: dict[str, Any]) -> None:
     with pytest.raises(NotSupportedYetError, match=next(iter(options))):
         frame(TICKETS).generate("text", **options)
