@@ -47,6 +47,7 @@ class InputProcessor:
     ) -> None:
         self._codec = codec
         self._grammars = None if codec is None else codec.grammar_compiler(vocab_size, eos_token_ids)
+        self._eos_token_ids = eos_token_ids
         self._hasher = BlockHasher(geometry.block_size) if enable_prefix_caching else None
         self._geometry = geometry
         self._vocab_size = vocab_size
@@ -121,7 +122,9 @@ class InputProcessor:
             return None
         if self._codec is None or self._grammars is None:
             raise OptionError("A constraint needs a tokenizer, and the engine has none.", hint="Load it with one.")
-        grammar, end_of_thinking = self._grammars.compile(constraint), self._codec.end_of_thinking(prompt.token_ids)
+        grammar = self._grammars.compile(constraint)
+        ends = np.flatnonzero(np.isin(prompt.token_ids, self._eos_token_ids))  # of turns: a user may write of <think>
+        end_of_thinking = self._codec.end_of_thinking(prompt.token_ids[int(ends.max(initial=-1)) + 1 :])
         return grammar if end_of_thinking is None else grammar.starting_after(end_of_thinking)
 
     def _block_digests(self, token_ids: np.ndarray) -> tuple[bytes, ...]:

@@ -178,7 +178,8 @@ def test_a_constraint_starts_when_the_thinking_ends(llm: LLM, monkeypatch: pytes
     (output,) = llm.generate([{"prompt_token_ids": [5, 300, 7]}], free, use_tqdm=False)
     tokens = list(output.outputs[0].token_ids)
     assert EOS not in tokens[: tokens.index(301) if 301 in tokens else len(tokens)]
-    for prompt in ([5, 300, 7, 301, 8], [5, 6]):
+    # the model's thoughts begin in its own turn: a user who writes of <think> begins none
+    for prompt in ([5, 300, 7, 301, 8], [5, 6], [5, 300, 7, EOS, 8]):
         assert llm.generate([{"prompt_token_ids": prompt}], params, use_tqdm=False)[0].outputs[0].text[0] == "a"
 
 
