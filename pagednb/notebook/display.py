@@ -7,68 +7,80 @@ ran last. Knows neither the engine nor the shell, only an iterator of outputs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from IPython.display import DisplayHandle, display
 
+from pagednb.notebook.answer_format import ANSWER_FORMATS, AnswerFormat, Bundle
 from pagednb.outputs import RequestOutput
 
 UPDATES_PER_S = 12
 """With the first and the last message on top, no second ever sees more than 15."""
-LONG_TEXT_BYTES = 8192
-"""Every update sends the whole text again; from this size on, less often."""
-LONG_UPDATES_PER_S = 4
-CURSOR = " ▌"
+FREE_BYTES = 65_536
+BYTES_A_BYTE = 24
+"""Every update sends the whole text again. Beyond what is free, all updates together are so many times the text at
+most: then an update waits until the text has grown by a 24th, which is less than anybody has read meanwhile."""
 
 
-def stream_to_display(steps: Iterable[RequestOutput], *, clock: Callable[[], float] = time.monotonic) -> RequestOutput:
+def stream_to_display(
+    steps: Iterable[RequestOutput],
+    answer_format: AnswerFormat = ANSWER_FORMATS["markdown"],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> RequestOutput:
     """Show the cumulative ``steps`` of one request as they come, and return the last one.
 
     Whatever ends the stream early, KeyboardInterrupt included, passes through; the text so far stays, marked.
     """
-    view = StreamView(clock=clock)
+    view = StreamView(answer_format, clock=clock)
     output: RequestOutput | None = None
     try:
         for output in steps:
-            view.grow(_markdown(output))
+            view.grow(_texts(output))
     except BaseException as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped by an error"
-        view.end(_markdown(output) if output else "", note=f"⏹ {reason}")
+        view.end(_texts(output) if output else [""], note=f"⏹ {reason}")
         raise
     assert output is not None, "a stream yields at least its finished output"
-    view.end(_markdown(output), note=_truncation(output))
+    view.end(_texts(output), note=_truncation(output))
     return output
 
 
 class StreamView:
-    """One rich output: created at once, updated at a bounded rate, completed once.
+    """One rich output: created at once, updated at a bounded rate and within bounded traffic, completed once."""
 
-    Only the last message carries plain text too, so that a terminal, which cannot update, prints the text one time.
-    """
-
-    def __init__(self, *, clock: Callable[[], float]) -> None:
+    def __init__(self, answer_format: AnswerFormat, *, clock: Callable[[], float]) -> None:
+        self._format = answer_format
         self._clock = clock
-        self._handle: DisplayHandle = display({"text/markdown": CURSOR}, raw=True, display_id=True)
+        self._shown = answer_format.live([""])
+        self._handle: DisplayHandle = display(self._shown, raw=True, display_id=True)
         self._last_update_s = clock()
+        self._num_bytes_sent = 0
 
-    def grow(self, markdown: str) -> None:
-        """Show the text so far, unless the last update was a moment ago."""
-        is_long = len(markdown.encode()) > LONG_TEXT_BYTES
-        interval_s = 1 / (LONG_UPDATES_PER_S if is_long else UPDATES_PER_S)
+    def grow(self, texts: Sequence[str]) -> None:
+        """Show the texts so far, unless the last update was a moment ago or not much came since."""
         now_s = self._clock()
-        if now_s - self._last_update_s >= interval_s:
-            self._last_update_s = now_s
-            self._handle.update({"text/markdown": markdown + CURSOR}, raw=True)
+        if now_s - self._last_update_s < 1 / UPDATES_PER_S:
+            return
+        bundle = self._format.live(texts)
+        num_bytes = _num_bytes(bundle)
+        if bundle == self._shown or self._num_bytes_sent + num_bytes > FREE_BYTES + BYTES_A_BYTE * num_bytes:
+            return
+        self._shown, self._last_update_s = bundle, now_s
+        self._num_bytes_sent += num_bytes
+        self._handle.update(bundle, raw=True)
 
-    def end(self, text: str, *, note: str | None = None) -> None:
-        """Show the whole text as it is saved with the notebook; ``note`` says why it ends where it does."""
-        markdown = f"{text}\n\n*{note}*" if note else text
-        plain = f"{text}\n[{note}]" if note else text
-        self._handle.update({"text/markdown": markdown, "text/plain": plain}, raw=True)
+    def end(self, texts: Sequence[str], *, note: str | None = None) -> None:
+        """Show the whole answer as it is saved with the notebook; ``note`` says why it ends where it does."""
+        self._handle.update(self._format.final(texts, note), raw=True)
 
 
-def _markdown(output: RequestOutput) -> str:
-    return "\n\n---\n\n".join(completion.text for completion in output.outputs)
+def _num_bytes(bundle: Bundle) -> int:
+    return sum(len(text.encode()) for text in bundle.values())
+
+
+def _texts(output: RequestOutput) -> list[str]:
+    return [completion.text for completion in output.outputs]
 
 
 def _truncation(output: RequestOutput) -> str | None:

@@ -1,4 +1,4 @@
-"""``%load_ext pagednb`` and ``%unload_ext pagednb``: magics and ``df.llm`` come and go.
+"""``%load_ext pagednb`` and ``%unload_ext pagednb``: magics, settings, completions and ``df.llm`` come and go.
 
 Loading touches no device and imports no torch. Unloading also unloads the engine, and gives back any magic of the same
 name that was there before. The state lives in the shell's own registry, with the magics.
@@ -22,6 +22,8 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
         (kind, name): known[kind][name] for kind in magics.magics for name in magics.magics[kind] if name in known[kind]
     }
     shell.register_magics(magics)
+    shell.configurables.append(magics.settings)
+    magics.completer.hang_in()
     accessor.register()
 
 
@@ -37,6 +39,8 @@ def _remove_magics(shell: InteractiveShell) -> None:
     magics = shell.magics_manager.registry.pop(PagednbMagics.__name__, None)
     if magics is None:
         return
+    shell.configurables.remove(magics.settings)
+    magics.completer.take_out()
     known = shell.magics_manager.magics
     for kind, own in magics.magics.items():
         for name, function in own.items():

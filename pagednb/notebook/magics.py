@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments
 
 from pagednb import runtime
-from pagednb.errors import (
-    EngineDeadError,
-    EngineStepError,
-    NotSupportedYetError,
-    OptionError,
-    PagednbError,
-    SchemaError,
-)
-from pagednb.notebook import magic_options
+from pagednb.errors import OptionError
+from pagednb.notebook.answer_format import ANSWER_FORMATS, first_code_block
+from pagednb.notebook.completion import Completer
+from pagednb.notebook.conversation import Conversation
 from pagednb.notebook.display import stream_to_display
-from pagednb.notebook.magic_options import GenerateOptions, strip_quotes, text_list, text_value
+from pagednb.notebook.generate_flags import FLAGS, generate_arguments
+from pagednb.notebook.generate_options import GenerateOptions
+from pagednb.notebook.llm_commands import LlmCommands
+from pagednb.notebook.one_line_errors import one_line_errors
+from pagednb.notebook.settings import PagedNB
+from pagednb.notebook.thinking import template_kwargs
+from pagednb.notebook.words import split_words, strip_quotes, unknown_word
 from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams
 from pagednb.template import Template, resolve_in
@@ -42,82 +40,86 @@ LAST_OUTPUT = "_llm"
 
 @magics_class
 class PagednbMagics(Magics):
-    """The magics of one shell. ``shadowed`` holds magics of the same names that were there before, by (kind, name)."""
+    """The magics of one shell, with their settings and the conversations of ``--chat``, by name.
+
+    ``shadowed`` holds magics of the same names that were there before, by (kind, name).
+    """
 
     shadowed: dict[tuple[str, str], Callable[..., Any]]
 
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self.settings = PagedNB(parent=shell)
+        self.conversations: dict[str, Conversation] = {}
+        self.commands = LlmCommands(self.settings, self.conversations)
+        self.completer = Completer(shell, self.commands.names, self.conversations.keys())
+
     @line_magic
     def llm(self, line: str) -> Any:
-        """Load, inspect and unload the engine of this kernel.
+        """Load, inspect and unload the engine of this kernel; look after conversations.
 
         %llm load [MODEL] [--option VALUE ...]
-            Load a folder or a hub id; without MODEL, the embedded demonstration model. Every option of pagednb.load
-            works as a flag: --max-model-len 4096, --device cpu, --enforce-eager, --no-enable-prefix-caching.
+            Load a folder or a hub id; without MODEL the one of %config PagedNB.model, or else the embedded
+            demonstration model. Every option of pagednb.load works as a flag: --max-model-len 4096, --device cpu,
+            --enforce-eager, --no-enable-prefix-caching.
         %llm status
             Return what the engine is doing.
+        %llm list
+            Return the models at hand: embedded, in the hub's local cache, loaded.
         %llm unload
             Stop the engine and give its memory back.
+        %llm cancel
+            End everything that is under way, background jobs and chats too; return how many sequences that were.
+            A running cell is ended by the kernel's interrupt.
+        %llm history [NAME]
+            Return the conversation of --chat NAME, or how many answers each has.
+        %llm reset [NAME ...]
+            Forget conversations; without NAME all of them.
         """
-        words = [word.text for word in magic_options.split_words(line)]
-        actions = {"load": self._load, "status": self._status, "unload": self._unload}
         with one_line_errors():
-            if not words:
-                raise OptionError(f"%llm needs one of {', '.join(actions)}.")
-            if words[0] not in actions:
-                raise magic_options.unknown_word("%llm command", words[0], actions)
-            return actions[words[0]](words[1:])
+            return self.commands.run([word.text for word in split_words(line)])
 
     @no_var_expand
     @line_cell_magic
-    @magic_arguments()
-    @argument("--max-tokens", type=int, default=256, metavar="N", help="Stop after N tokens (default 256).")
-    @argument(
-        "--temperature", "-t", type=float, metavar="T", help="0 is greedy (default, unless the model has its own)."
-    )
-    @argument("--top-p", type=float, metavar="P", help="Sample from the likeliest tokens that sum to P.")
-    @argument("--top-k", type=int, metavar="K", help="Sample from the K likeliest tokens.")
-    @argument("--seed", type=int, metavar="SEED", help="Draw the same answer every time.")
-    @argument("--stop", type=text_value, action="append", metavar="TEXT", help="Stop before TEXT; may be repeated.")
-    @argument("--choices", type=text_list, metavar="A,B", help="Answer with one of these texts.")
-    @argument("--regex", type=strip_quotes, metavar="R", help="Answer with a text that matches R.")
-    @argument("--schema", metavar="NAME", help="Answer with JSON that fits the schema or type in this variable.")
-    @argument("--system", "-s", type=text_value, metavar="TEXT", help="System message ahead of the prompt.")
-    @argument("-n", type=int, metavar="N", help="Number of completions.")
-    @argument("-o", dest="name", metavar="NAME", help="Bind the RequestOutput to this variable, besides _llm.")
-    @argument("--raw", action="store_true", help="Leave {name} in the prompt as it is.")
-    @argument("prompt", nargs=argparse.REMAINDER, help="Line form only: the prompt, to the end of the line.")
+    @generate_arguments
     def generate(self, line: str, cell: str | None = None) -> RequestOutput | None:
-        """Generate from the cell body and stream the text below; as a line, return the completion and show nothing.
+        r"""Generate from the cell body and stream the answer below; as a line, return the output and show nothing.
 
         {name}, {name.attribute} and {name[0]} stand for variables of the notebook; other braces stay as they are. As a
         line, put a prompt that ends in a question mark into quotes: IPython takes the mark for a call for help.
+
+        Quotes around a flag's value are taken off, and \n, \t, \uXXXX in it understood. With -f code the first
+        block of code is put into the next cell, and never run. %config PagedNB shows and sets what holds without flags.
         """
         with one_line_errors():
             args, text = self._parse(line, cell)
-            options = GenerateOptions.from_args(args, self.shell.user_ns)
+            options = GenerateOptions.from_args(args, self.settings, self.shell.user_ns)
             engine = runtime.get_engine()
-            prompt = self._make_prompt(engine, text, options)
+            if not options.is_raw:
+                text = Template(text).render(resolve_in(self.shell.user_ns))
+            conversation = self._conversation(options).asked(text)
+            prompt = _prompt(engine, conversation, options)
             params = SamplingParams(**{"temperature": 0.0, **engine.resolved.generation_config, **options.sampling})
             if cell is None:
                 output = engine.generate([prompt], params)[0]
             else:
                 with contextlib.closing(engine.stream(prompt, params)) as steps:
-                    output = stream_to_display(steps)
-        self.shell.user_ns[LAST_OUTPUT] = output
-        if options.name is not None:
-            self.shell.user_ns[options.name] = output
-        return output if cell is None else None
+                    output = stream_to_display(steps, ANSWER_FORMATS[options.format])
+        self._keep(output, conversation, options)
+        if cell is None:
+            return output
+        if options.format == "code":
+            self.shell.set_next_input(first_code_block(output.text))
+        return None
 
     def _parse(self, line: str, cell: str | None) -> tuple[argparse.Namespace, str]:
         """Split flags from prompt: the rest of the line as it was typed, or the cell without its last newline."""
-        words = magic_options.split_words(line)
-        parser = self.generate.parser
-        args, unknown = parser.parse_known_args([word.text for word in words])
+        words = split_words(line)
+        args, unknown = self.generate.parser.parse_known_args([word.text for word in words])
         if unknown:
-            flag = unknown[0].split("=")[0]
-            raise magic_options.unknown_word("flag", flag, re.findall(r"--[a-z-]+", parser.format_help()))
+            raise unknown_word("flag", unknown[0].split("=")[0], FLAGS)
         if cell is None:
-            text = magic_options.strip_quotes(line[words[-len(args.prompt)].start :]) if args.prompt else ""
+            text = strip_quotes(line[words[-len(args.prompt)].start :]) if args.prompt else ""
         elif args.prompt:
             raise OptionError(f"Unexpected {args.prompt[0]!r}.", hint="In a cell the prompt goes below the first line.")
         else:
@@ -126,50 +128,29 @@ class PagednbMagics(Magics):
             raise OptionError("The prompt is empty.")
         return args, text
 
-    def _make_prompt(self, engine: LLMEngine, text: str, options: GenerateOptions) -> Prompt:
-        """Fill variables in, then lay the messages out as the model's chat template wants them, if it has one."""
-        if not options.is_raw:
-            text = Template(text).render(resolve_in(self.shell.user_ns))
-        if engine.has_chat_template:
-            system = [{"role": "system", "content": options.system}] if options.system else []
-            return engine.chat_prompt([*system, {"role": "user", "content": text}])
-        if options.system:
-            raise OptionError(
-                "This model has no chat template, so --system has no place.", hint="Write it into the prompt."
-            )
-        return text
+    def _conversation(self, options: GenerateOptions) -> Conversation:
+        """Return what stands before the prompt: the kept conversation, or a new one."""
+        kept = None if options.chat is None else self.conversations.get(options.chat)
+        return (kept or Conversation().with_system(self.settings.system)).with_system(options.system)
 
-    def _load(self, words: list[str]) -> None:
-        runtime.load(**magic_options.load_options(words))
-
-    def _status(self, words: list[str]) -> object:
-        _refuse_words("status", words)
-        return runtime.status()
-
-    def _unload(self, words: list[str]) -> None:
-        _refuse_words("unload", words)
-        runtime.unload()
+    def _keep(self, output: RequestOutput, conversation: Conversation, options: GenerateOptions) -> None:
+        """Bind the output to its variables; a conversation grows only by a turn that is complete."""
+        self.shell.user_ns[LAST_OUTPUT] = output
+        if options.name is not None:
+            self.shell.user_ns[options.name] = output
+        if options.chat is not None:
+            self.conversations[options.chat] = conversation.answered(output.text)
 
 
-@contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Show mistakes in the line, and faults that their own sentence explains, without a traceback.
-
-    Both still fail the cell. A mistake becomes IPython's UsageError; a fault keeps its type. Only a fault inside the
-    engine keeps its traceback too: there it says where.
-    """
-    try:
-        yield
-    except (OptionError, SchemaError, NotSupportedYetError) as error:
-        raise UsageError(str(error)) from None
-    except (EngineStepError, EngineDeadError):
-        raise
-    except PagednbError as error:
-        sentence = f"{type(error).__name__}: {error}"
-        error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined]  # IPython's hook for it
-        raise
-
-
-def _refuse_words(command: str, words: list[str]) -> None:
-    if words:
-        raise OptionError(f"%llm {command} takes nothing more, got {words[0]!r}.")
+def _prompt(engine: LLMEngine, conversation: Conversation, options: GenerateOptions) -> Prompt:
+    """Lay the messages out as the model's chat template wants them; without one, the text is the prompt."""
+    kwargs = template_kwargs(engine, options.thinking)
+    if engine.has_chat_template:
+        return engine.chat_prompt(conversation.messages, **kwargs)
+    if options.chat is not None:
+        raise OptionError("This model has no chat template, so --chat has no place.", hint="Write plain prompts.")
+    (role, text), *others = conversation.turns
+    if others:
+        raise OptionError("This model has no chat template, so --system has no place.", hint="Put it into the prompt.")
+    assert role == "user"
+    return text

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from support.shell import RaisingShell, raising_shell
 
-from pagednb.notebook.display import CURSOR, stream_to_display
+from pagednb.notebook.answer_format import CURSOR
+from pagednb.notebook.display import BYTES_A_BYTE, FREE_BYTES, stream_to_display
 from pagednb.outputs import CompletionOutput, RequestOutput
 
 
@@ -72,11 +74,26 @@ def test_no_second_sees_more_than_fifteen_messages(shell: RaisingShell, step_s: 
     assert len(times) >= 4 * min(8, 1 / step_s) - 2, "it does stream"
 
 
-def test_long_texts_update_less_often(shell: RaisingShell) -> None:
-    messages = Stream(num_steps=4000, step_s=0.001, piece="é" * 20).show(shell)
-    sizes = [(t, len(m["data"]["text/markdown"].encode())) for t, m in messages]
-    late = [t for t, size in sizes if size > 9000]
-    assert max(sum(start <= t <= start + 1 for t in late) for start in late) <= 6  # 4 a second, the ends and the last
+def num_bytes_shown(shell: RaisingShell, num_steps: int) -> int:
+    messages = Stream(num_steps=num_steps, step_s=0.005, piece="é" * 10).show(shell)
+    return sum(len(text.encode()) for _, message in messages for text in message["data"].values())
+
+
+def test_bytes_are_linear_in_the_length_of_the_answer(shell: RaisingShell) -> None:
+    short, long = (num_bytes_shown(shell, num_steps) for num_steps in (1000, 8000))
+    assert long <= FREE_BYTES + (BYTES_A_BYTE + 2) * 8000 * 20 + 100
+    assert long <= 9 * short, "without a bound it would be 64 times as much"
+
+
+def test_a_long_text_is_never_far_behind(shell: RaisingShell) -> None:
+    messages = Stream(num_steps=8000, step_s=0.005).show(shell)
+    lengths = [len(message["data"]["text/markdown"].removesuffix(CURSOR)) for _, message in messages]
+    assert all(later - earlier <= later / 20 + 200 for earlier, later in itertools.pairwise(lengths))
+
+
+def test_an_answer_that_stands_still_is_not_sent_again(shell: RaisingShell) -> None:
+    messages = Stream(num_steps=100, step_s=0.1, piece="").show(shell)
+    assert len(messages) == 2
 
 
 def test_one_output_is_updated_and_completed_once(shell: RaisingShell) -> None:

@@ -17,11 +17,20 @@ class ScriptedEngine:
         self.answer = answer
         self.has_chat_template = has_chat_template
         self.fault: BaseException | None = None
-        self.resolved = SimpleNamespace(generation_config={})
+        self.resolved = SimpleNamespace(generation_config={}, name="scripted")
+        self.template = "{{ messages }}"
+        self.tokenizer = SimpleNamespace(get_chat_template=lambda: self.template)
+        self.template_kwargs: list[dict[str, Any]] = []
+        self.num_cancelled = 0
         self.asked: list[tuple[str, SamplingParams]] = []
         self.num_open_streams = 0
 
-    def chat_prompt(self, messages: Sequence[dict[str, str]]) -> dict[str, str]:
+    def cancel_all(self) -> int:
+        self.num_cancelled += 1
+        return 3
+
+    def chat_prompt(self, messages: Sequence[dict[str, str]], **template_kwargs: Any) -> dict[str, str]:
+        self.template_kwargs.append(template_kwargs)
         text = "".join(f"<{message['role']}>{message['content']}" for message in messages)
         return {"prompt": f"{text}<assistant>"}
 

@@ -1,55 +1,15 @@
-"""Words of a magic's line: splitting, quotes, escapes, engine options and their types."""
+"""Flags of %llm load: engine options and their types."""
 
 from __future__ import annotations
 
 import dataclasses
-import shlex
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pagednb.config import EngineConfig
 from pagednb.errors import NotSupportedYetError, OptionError
-from pagednb.notebook.magic_options import load_options, split_words, strip_quotes, text_value
-
-
-@pytest.mark.parametrize(
-    ("typed", "value"),
-    [
-        (r"'\n'", "\n"),
-        (r'"\n\n"', "\n\n"),
-        (r"\n", "\n"),
-        (r'"a \"b\" c"', 'a "b" c'),
-        (r"'it\'s'", "it's"),
-        (r"\\n", r"\n"),
-        (r"'\u00e9\t'", "é\t"),
-        ("'日本'", "日本"),
-        (r"'C:\qux'", r"C:\qux"),
-        ("'a' 'b'", "'a' 'b'"),
-        ("it's", "it's"),
-        ("''", ""),
-    ],
-)
-def test_quotes_go_and_escapes_are_understood(typed: str, value: str) -> None:
-    assert text_value(typed) == value
-
-
-@given(
-    st.lists(
-        st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Zs"], exclude_characters="\\\"'"), min_size=1)
-    )
-)
-def test_words_split_as_a_shell_would(words: list[str]) -> None:
-    line = " ".join(f'"{word}"' for word in words)
-    assert [strip_quotes(word.text) for word in split_words(line)] == words == shlex.split(line)
-
-
-@given(st.text())
-def test_every_word_is_found_where_it_says(line: str) -> None:
-    words = split_words(line)
-    assert all(line[word.start :].startswith(word.text) for word in words)
-    assert "".join("".join(word.text for word in words).split()) == "".join(line.split())
+from pagednb.notebook.load_flags import load_flags, load_options, values_of
+from pagednb.notebook.words import split_words
 
 
 def test_engine_options_take_the_types_of_their_annotations() -> None:
@@ -111,3 +71,9 @@ def test_every_engine_option_is_a_flag() -> None:
         flag = "--" + field.name.replace("_", "-")
         value = [] if isinstance(field.default, bool) else ["none" if field.default is None else str(field.default)]
         assert field.name in load_options([flag, *value])
+
+
+def test_flags_and_their_values_are_known_to_the_tab_key() -> None:
+    assert {"--max-model-len", "--gpu-memory-utilization", "--replace"} <= set(load_flags())
+    assert values_of("--load-format") == ["auto", "safetensors", "pt", "dummy"]
+    assert values_of("--max-model-len") == values_of("--nonsense") == []
