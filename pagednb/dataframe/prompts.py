@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from pagednb.dataframe.row_order import by_shared_beginnings
 from pagednb.dataframe.row_sample import RowSample
 from pagednb.dataframe.truncation import TruncateOption, shortened
 from pagednb.errors import PagednbError, TemplateError, nearest_name
@@ -47,6 +48,10 @@ class RowPrompts:
         chosen = sample.choose(self.positions)
         num_not_sampled = self.num_not_sampled + len(self.positions) - len(chosen)
         return dataclasses.replace(self, positions=chosen, num_not_sampled=num_not_sampled)
+
+    def in_run_order(self) -> RowPrompts:
+        """Return the same rows, those together whose prompts begin alike."""
+        return dataclasses.replace(self, positions=by_shared_beginnings(self.columns, self.positions))
 
     def __iter__(self) -> Iterator[tuple[int, str | PagednbError]]:
         """Yield position and text of each row without NA; a row whose template fails has the error instead."""

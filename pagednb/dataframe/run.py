@@ -46,7 +46,7 @@ def start_run(verb: VerbRun[Result], options: RunOptions) -> Result | Job[Result
     def execute(kept: KeptRows, watch: Watch) -> None:
         run_rows(
             verb.engine,
-            iter(prompts),
+            iter(prompts.in_run_order()),
             verb.task,
             num_rows=prompts.num_rows,
             chat=verb.chat,
