@@ -180,6 +180,8 @@ class Review:
         if not isinstance(dtype, pd.CategoricalDtype):
             return pd.CategoricalDtype(self.labels)
         added = [label for label in self.labels if label not in dtype.categories]
+        if not added:
+            return dtype  # the very same, or pandas refuses to fill one column from the other
         return pd.CategoricalDtype([*dtype.categories, *added], ordered=dtype.ordered)
 
     def _opened_log(self, save: str | os.PathLike[str] | None) -> DecisionLog:

@@ -40,7 +40,8 @@ def review(
         into: The column of labels. Choices are its categories, in their order.
         below: Rows whose ``<into>_confidence`` is less, and rows without a label. None: all rows; then no column of
             confidences is needed.
-        labels: Other choices than the categories. A new one becomes a category of ``<into>_reviewed``.
+        labels: Other choices than the categories. A new one becomes a category of ``<into>_reviewed``; ``fillna`` then
+            needs ``astype(object)`` before it.
         columns: What is shown of a row. Not given: the columns that the model saw, or if the frame does not say which
             those were, all others. Rows that show the same are reviewed once.
         save: A file that gets each decision as it is made, and from which the same cell in another kernel goes on.

@@ -11,6 +11,7 @@ import pytest
 
 from pagednb import runtime
 from pagednb.dataframe.accessor import frame
+from pagednb.dataframe.results import TEXT_DTYPE
 from pagednb.dataframe.review import Review
 from pagednb.dataframe.run_record import RUNS
 from pagednb.errors import OptionError
@@ -53,6 +54,18 @@ def test_decisions_are_written_in_a_copy() -> None:
     assert reviewed(result) == [None, "b", "c", None, None]
     assert result["team_reviewed"].dtype == DATA["team"].dtype and result.index.equals(DATA.index)
     assert result["team_reviewed"].fillna(result["team"]).tolist() == ["a", "b", "c", "a", "b"]
+
+
+def test_final_labels_are_one_call_away() -> None:
+    categories = pd.CategoricalDtype(pd.Index(["b", "a", "c"], dtype=TEXT_DTYPE))  # as classify makes them
+    review = Review(DATA.assign(team=DATA["team"].astype(categories)), "team")
+    review.relabel(0, "c")
+    final = review.frame["team_reviewed"].fillna(review.frame["team"])
+    assert final.tolist() == ["a", "b", "c", "a", "b"] and final.dtype == categories
+    review = Review(DATA, "team", labels=["a", "new"])
+    review.relabel(0, "new")
+    final = review.frame["team_reviewed"].astype(object).fillna(review.frame["team"])
+    assert final.tolist() == ["a", "b", "new", "a", "b"]
 
 
 def test_the_same_cell_again_finds_every_decision() -> None:
