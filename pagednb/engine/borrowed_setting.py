@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -13,7 +15,8 @@ Value = TypeVar("Value")
 class BorrowedSetting(Generic[Value]):
     """A context for the time of work; several threads may be inside at once, the last to leave puts things back.
 
-    ``adapt`` makes the value for work from the usual one. What somebody else sets meanwhile stays.
+    ``adapt`` makes the value for work from the usual one. What somebody else sets meanwhile stays. A process forked
+    meanwhile, which has none of the threads inside, gets the usual one.
     """
 
     def __init__(
@@ -23,10 +26,12 @@ class BorrowedSetting(Generic[Value]):
         self._lock = threading.Lock()
         self._num_inside = 0
         self._usual_and_ours: tuple[Value, Value] | None = None  # None while nothing is changed
+        self._minds_forks = False
 
     def __enter__(self) -> None:
         with self._lock:
             self._num_inside += 1
+            self._mind_forks()
             usual = self._get()
             if self._num_inside == 1 and self._adapt(usual) != usual:
                 self._put(self._adapt(usual))
@@ -37,8 +42,21 @@ class BorrowedSetting(Generic[Value]):
     ) -> None:
         with self._lock:
             self._num_inside -= 1
-            if self._num_inside == 0 and self._usual_and_ours is not None:
-                usual, ours = self._usual_and_ours
-                if self._get() == ours:
-                    self._put(usual)
-                self._usual_and_ours = None
+            if self._num_inside == 0:
+                self._put_back()
+
+    def _put_back(self) -> None:
+        if self._usual_and_ours is not None:
+            usual, ours = self._usual_and_ours
+            if self._get() == ours:
+                self._put(usual)
+            self._usual_and_ours = None
+
+    def _mind_forks(self) -> None:
+        if not self._minds_forks and sys.platform != "win32":  # where there are none
+            os.register_at_fork(after_in_child=self._start_again)
+            self._minds_forks = True
+
+    def _start_again(self) -> None:
+        self._lock, self._num_inside = threading.Lock(), 0
+        self._put_back()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -44,3 +46,19 @@ def test_what_others_set_stays(theirs_s: float) -> None:
     if theirs_s < SHORT_INTERVAL_S:
         with turns:
             assert sys.getswitchinterval() == pytest.approx(theirs_s), "never longer than it was"
+
+
+def test_a_process_forked_meanwhile_has_the_usual_one_and_can_shorten_it_itself() -> None:
+    """Whatever thread was inside is not there: nobody else would put it back."""
+    turns = ShortTurns()
+    with turns, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which this is about
+        child = os.fork()
+        if child == 0:
+            seen_s = [sys.getswitchinterval()]
+            with turns:
+                seen_s.append(sys.getswitchinterval())
+            seen_s.append(sys.getswitchinterval())
+            os._exit(seen_s != pytest.approx([USUAL_S, SHORT_INTERVAL_S, USUAL_S]))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert sys.getswitchinterval() == pytest.approx(SHORT_INTERVAL_S)
