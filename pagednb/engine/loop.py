@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pagednb.engine.core import EngineCore
-from pagednb.engine.faults import dead_error, drop_frames, forked_error, is_device_lost, step_error
+from pagednb.engine.faults import cancelled_error, dead_error, drop_frames, forked_error, is_device_lost, step_error
 from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
 from pagednb.engine.metrics import EngineCounters
 from pagednb.engine.rare_collections import RARE_COLLECTIONS
@@ -87,6 +87,17 @@ class EngineLoop:
     def abort(self, request_ids: Sequence[int], mailbox: Mailbox) -> None:
         """End requests; their last updates and then an acknowledgement arrive in ``mailbox``."""
         self._commands.put(functools.partial(self._abort, request_ids=request_ids, mailbox=mailbox))
+
+    def cancel_all(self) -> int:
+        """End what every caller waits for: each gets RequestCancelledError. Returns how many sequences that were."""
+
+        def cancel(core: EngineCore, counters: EngineCounters) -> int:
+            request_ids = list(self._submissions)
+            counters.num_finished += len(core.scheduler.abort(request_ids))
+            self._fail_all(cancelled_error)
+            return len(request_ids)
+
+        return self.call(cancel)
 
     def call(self, function: Callable[[EngineCore, EngineCounters], T]) -> T:
         """Run ``function`` on the engine thread between two steps and return its result, or raise its exception."""
