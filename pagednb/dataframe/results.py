@@ -48,8 +48,15 @@ def frame_with_columns(
     into: str,
     figures: Mapping[str, Any],
 ) -> pd.DataFrame:
-    """Return a copy of ``frame`` with arrays, or series of its index, as columns; ``<into>_error`` if any reason."""
+    """Return a copy of ``frame`` with arrays, or series of its index, as columns; ``<into>_error`` if any reason.
+
+    Confidences and the like that an earlier run of ``into`` left, and this one does not replace, go: they are not of
+    these values.
+    """
     result = frame.copy()
+    for name in RunRecord.names_beside(frame, into):
+        if name not in columns and as_label(frame, name) in result.columns:
+            del result[as_label(frame, name)]
     for name, column in columns.items():
         result[as_label(frame, name)] = column
     error_label = as_label(frame, f"{into}_error")

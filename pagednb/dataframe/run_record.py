@@ -63,6 +63,17 @@ class RunRecord:
             )
         return cls(**runs[into])
 
+    @staticmethod
+    def names_beside(frame: pd.DataFrame, into: str) -> list[str]:
+        """Return the names of columns that the last run of ``into`` made beside it, such as confidences.
+
+        Fields that extract made are values of their own and not among them.
+        """
+        record = frame.attrs.get(RUNS, {}).get(into, {})
+        if record.get("verb") == "extract":
+            return []
+        return [name for name in record.get("columns", ()) if name != into]
+
     def added_to(self, attrs: Mapping[Any, Any], into: str) -> dict[Any, Any]:
         """Return a frame's ``attrs`` with this record under ``into``."""
         return {**attrs, RUNS: {**attrs.get(RUNS, {}), into: dataclasses.asdict(self)}}

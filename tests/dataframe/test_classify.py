@@ -176,6 +176,15 @@ def test_columns_can_be_left_out_and_a_series_has_the_same(engine: FakeEngine) -
     assert len(TICKETS[mask.fillna(False)]) == mask.sum()
 
 
+def test_nothing_stays_behind_of_an_earlier_run(engine: FakeEngine) -> None:
+    first = frame(TICKETS).classify("text", labels=LABELS, probs=True)
+    other = frame(first).classify("text", labels=["x", "y"], into="second")
+    assert list(other.columns) == [*first.columns, "second", "second_confidence"]
+    again = frame(other).filter("{text}?", into="label")
+    assert list(again.columns) == ["text", "gold", "label", "second", "second_confidence"]
+    assert list(other.columns)[2:5] == ["label", "label_confidence", "label_probs"]
+
+
 def test_scores_of_named_answers(engine: FakeEngine) -> None:
     choices = {"bad": 0, "Fair": 0.5, "good": 1}
     result = frame(TICKETS).score("Rate {text}", choices=choices, into="mood")
