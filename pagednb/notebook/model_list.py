@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import importlib.resources
 import json
 import pathlib
 from collections.abc import Iterator
@@ -75,9 +76,7 @@ def _loaded_name() -> str | None:
 
 
 def _embedded() -> LocalModel:
-    import pagednb.embedded_model
-
-    folder = pathlib.Path(str(pagednb.embedded_model.__path__[0])) / "weights"
+    folder = pathlib.Path(str(importlib.resources.files("pagednb") / "embedded_model" / "weights"))
     return LocalModel(EMBEDDED, _architecture(folder), _num_weight_bytes(folder))
 
 

@@ -34,7 +34,9 @@ def check(kernels: KernelSet, logits: torch.Tensor, rows: list[int] | None, widt
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("num_rows", "vocab", "width"), [(1, 1, 1), (3, 97, 5), (2, 300, 65), (2, 9001, 3), (1, 40, 131)])
+@pytest.mark.parametrize(
+    ("num_rows", "vocab", "width"), [(1, 1, 1), (3, 97, 5), (2, 300, 65), (2, 9001, 3), (1, 40, 131)]
+)
 def test_small(
     kernels: KernelSet, num_rows: int, vocab: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> None:
