@@ -42,13 +42,14 @@ class Call(Generic[Key]):
         *,
         stream: bool,
         priority: int,
+        mailbox: Mailbox | None = None,
     ) -> None:
         self._loop = loop
         self._input_processor = input_processor
         self._decoder = decoder
         self._stream = stream
         self._priority = priority
-        self._mailbox = Mailbox()
+        self._mailbox = mailbox or Mailbox()
         self._outputs = outputs
 
     @property
@@ -159,12 +160,16 @@ class Call(Generic[Key]):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self.abandon():
+            self._await_acknowledgement()
+
+    def abandon(self) -> bool:
+        """Abort what is pending without waiting until it is gone, and expect nothing more; return whether any was."""
         pending = self._outputs.pending_request_ids
         if pending and not self._loop.is_over:
             self._loop.abort(pending, self._mailbox)
         self._outputs.forget()
-        if pending:
-            self._await_acknowledgement()
+        return bool(pending)
 
     def _await_acknowledgement(self) -> None:
         """Wait until the blocks are free, but not longer than a user would; a second Ctrl-C ends it at once."""

@@ -26,6 +26,7 @@ from pagednb.sampling_params import SamplingParams
 if TYPE_CHECKING:
     import numpy as np
 
+    from pagednb.engine.mailbox import Mailbox
     from pagednb.engine.tokenization import TextCodec
 
 OnOutputs = Callable[[list[RequestOutput]], None]
@@ -114,15 +115,26 @@ class LLMEngine:
         """Return sampling parameters as the model's authors recommend them in its generation config."""
         return SamplingParams(**{**self.resolved.generation_config, **overrides})
 
-    def open_call(self, *, stream: bool = False, priority: int = 0, returns_prompts: bool = True) -> Call[Any]:
+    def open_call(
+        self,
+        *,
+        stream: bool = False,
+        priority: int = 0,
+        returns_prompts: bool = True,
+        deltas: bool = False,
+        mailbox: Mailbox | None = None,
+    ) -> Call[Any]:
         """Return a ``Call`` to submit requests to, in a ``with`` block. Lower priorities run first.
 
-        Without ``returns_prompts`` outputs lack their prompts: it takes time to make Python numbers of all tokens.
+        Without ``returns_prompts`` outputs lack their prompts: it takes time to make Python numbers of all tokens. With
+        ``deltas`` a stream's outputs hold only what is new. News arrive in ``mailbox``, if one is given.
         """
         self._loop.raise_if_over()
         decoder = None if self._codec is None else self._codec.decoder
-        outputs = OutputProcessor(decoder, returns_prompts=returns_prompts)
-        return Call(self._loop, self._input_processor, outputs, decoder, stream=stream, priority=priority)
+        outputs = OutputProcessor(decoder, returns_prompts=returns_prompts, deltas=deltas)
+        return Call(
+            self._loop, self._input_processor, outputs, decoder, stream=stream, priority=priority, mailbox=mailbox
+        )
 
     def generate(
         self,

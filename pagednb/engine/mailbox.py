@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import queue
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pagednb.errors import PagednbError
 from pagednb.request import RequestUpdate
@@ -63,3 +63,19 @@ class Mailbox:
                 letters.append(self._letters.get_nowait())
         except queue.Empty:
             return letters
+
+
+class NotifyingMailbox(Mailbox):
+    """Calls ``notify`` on the engine thread after each letter, for callers that cannot sleep here.
+
+    ``notify`` must be quick and must not raise.
+    """
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        super().__init__()
+        self._notify = notify
+
+    def put(self, letter: Letter) -> None:
+        """Leave a letter and say so."""
+        super().put(letter)
+        self._notify()

@@ -32,6 +32,8 @@ class _Sequence:
     logprobs: list[TokenLogprobs] = dataclasses.field(default_factory=list)
     last: RequestUpdate | None = None
     text: str = ""
+    num_tokens_told: int = 0  # by earlier deltas
+    num_chars_told: int = 0
 
     @property
     def is_finished(self) -> bool:
@@ -66,12 +68,14 @@ class _Group:
 class OutputProcessor:
     """Collects the updates of one call's requests. ``decoder`` None: texts stay empty.
 
-    Without ``returns_prompts`` outputs have no prompt and no prompt tokens.
+    Without ``returns_prompts`` outputs have no prompt and no prompt tokens. With ``deltas`` each output holds only the
+    text, tokens and logprobs that earlier ones did not, and no cumulative logprob.
     """
 
-    def __init__(self, decoder: TextDecoder | None, *, returns_prompts: bool = True) -> None:
+    def __init__(self, decoder: TextDecoder | None, *, returns_prompts: bool = True, deltas: bool = False) -> None:
         self._decoder = decoder
         self._returns_prompts = returns_prompts
+        self._deltas = deltas
         self._sequences: dict[int, _Sequence] = {}
         self._num_groups = 0
         self._token_texts: dict[int, str] = {}  # of logprobs: rows that ask for the same tokens are many
@@ -171,21 +175,25 @@ class OutputProcessor:
 
     def _completion(self, index: int, sequence: _Sequence) -> CompletionOutput:
         wants_logprobs = sequence.request.sampling_params.num_logprobs is not None
+        wants_sum = wants_logprobs and not self._deltas
         finish_reason = None if sequence.last is None else sequence.last.finish_reason
+        first_token, first_char = sequence.num_tokens_told, sequence.num_chars_told
+        if self._deltas:
+            sequence.num_tokens_told, sequence.num_chars_told = len(sequence.token_ids), len(sequence.text)
         return CompletionOutput(
             index=index,
-            text=sequence.text,
-            token_ids=tuple(sequence.token_ids),
-            cumulative_logprob=sum(entry.logprob for entry in sequence.logprobs) if wants_logprobs else None,
-            logprobs=tuple(self._logprob_dicts(sequence)) if wants_logprobs else None,
+            text=sequence.text[first_char:],
+            token_ids=tuple(sequence.token_ids[first_token:]),
+            cumulative_logprob=sum(entry.logprob for entry in sequence.logprobs) if wants_sum else None,
+            logprobs=tuple(self._logprob_dicts(sequence, first_token)) if wants_logprobs else None,
             finish_reason=None if finish_reason is None else finish_reason.value,
             stop_reason=_stop_reason(sequence.last),
         )
 
-    def _logprob_dicts(self, sequence: _Sequence) -> Iterator[dict[int, Logprob]]:
-        """One dict a position: the sampled token first, then the likeliest, or those that the request named."""
+    def _logprob_dicts(self, sequence: _Sequence, first: int) -> Iterator[dict[int, Logprob]]:
+        """One dict a position from ``first`` on: the sampled token, then the likeliest, or those that were named."""
         is_ranked = sequence.request.sampling_params.logprob_token_ids is None
-        for token_id, entry in zip(sequence.token_ids, sequence.logprobs, strict=True):
+        for token_id, entry in zip(sequence.token_ids[first:], sequence.logprobs[first:], strict=True):
             ranked: dict[int, tuple[float, int | None]] = {token_id: (entry.logprob, entry.rank)}
             for rank, (top_id, logprob) in enumerate(zip(entry.top_token_ids, entry.top_logprobs, strict=True), 1):
                 ranked.setdefault(top_id, (logprob, rank if is_ranked else None))
