@@ -14,11 +14,13 @@ from IPython.core.magic_arguments import argument, argument_group, magic_argumen
 
 from pagednb.notebook.answer_format import FORMATS
 from pagednb.notebook.words import (
+    number,
     number_map,
     strip_quotes,
     text_list,
     text_value,
     unknown_word,
+    whole_number,
     whole_number_or_none,
     whole_numbers,
 )
@@ -44,14 +46,16 @@ class Flag(NamedTuple):
 
 
 def _flag(*names: str, completes: Completes | None = None, **keywords: Any) -> Flag:
-    return Flag(names, {"default": argparse.SUPPRESS, **keywords}, completes)
+    value = {} if "action" in keywords else {"type": strip_quotes}
+    return Flag(names, {"default": argparse.SUPPRESS, **value, **keywords}, completes)
 
 
 def _choice(*names: str, values: tuple[str, ...], **keywords: Any) -> Flag:
     def one_of_them(text: str) -> str:
-        if text not in values:
-            raise argparse.ArgumentTypeError(str(unknown_word("value", text, values)))
-        return text
+        word = strip_quotes(text)
+        if word not in values:
+            raise argparse.ArgumentTypeError(str(unknown_word("value", word, values)))
+        return word
 
     options = {"default": argparse.SUPPRESS, "type": one_of_them, "metavar": "|".join(values), **keywords}
     return Flag(names, options, "values", values)
@@ -76,23 +80,23 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
     "constraint, one of": (
         _flag("--schema", completes="schemas", metavar="NAME", help="Answer with JSON that fits the variable NAME."),
         _flag("--choices", type=text_list, metavar="A,B", help="Answer with one of these texts."),
-        _flag("--regex", type=strip_quotes, metavar="R", help="Answer with a text that matches R."),
+        _flag("--regex", metavar="R", help="Answer with a text that matches R."),
         _flag("--grammar", completes="texts", metavar="NAME", help="Answer by the Lark grammar in the variable NAME."),
         _switch("--whitespace", help="With --schema: let the JSON hold free whitespace."),
     ),
     "sampling": (
         _flag("--max-tokens", type=whole_number_or_none, metavar="N", help="Stop after N tokens, or none (256)."),
-        _flag("--min-tokens", type=int, metavar="N", help="No end before N tokens."),
-        _flag("--temperature", "-t", type=float, metavar="T", help="0 is greedy (default: the model's own, or 0)."),
-        _flag("--top-p", type=float, metavar="P", help="Sample from the likeliest tokens that sum to P."),
-        _flag("--top-k", type=int, metavar="K", help="Sample from the K likeliest tokens."),
-        _flag("--min-p", type=float, metavar="P", help="Leave out tokens less likely than P times the likeliest."),
-        _flag("--presence-penalty", type=float, metavar="X", help="Against tokens that the answer holds already."),
-        _flag("--frequency-penalty", type=float, metavar="X", help="The same, times how often it holds them."),
-        _flag("--repetition-penalty", type=float, metavar="X", help="Above 1: against tokens of prompt and answer."),
+        _flag("--min-tokens", type=whole_number, metavar="N", help="No end before N tokens."),
+        _flag("--temperature", "-t", type=number, metavar="T", help="0 is greedy (default: the model's own, or 0)."),
+        _flag("--top-p", type=number, metavar="P", help="Sample from the likeliest tokens that sum to P."),
+        _flag("--top-k", type=whole_number, metavar="K", help="Sample from the K likeliest tokens."),
+        _flag("--min-p", type=number, metavar="P", help="Leave out tokens less likely than P times the likeliest."),
+        _flag("--presence-penalty", type=number, metavar="X", help="Against tokens that the answer holds already."),
+        _flag("--frequency-penalty", type=number, metavar="X", help="The same, times how often it holds them."),
+        _flag("--repetition-penalty", type=number, metavar="X", help="Above 1: against tokens of prompt and answer."),
         _flag("--logit-bias", type=number_map, metavar="ID:X,ID:X", help="Add X to the logit of token ID."),
-        _flag("--seed", type=int, metavar="SEED", help="Draw the same answer every time."),
-        _flag("-n", type=int, metavar="N", help="Number of completions."),
+        _flag("--seed", type=whole_number, metavar="SEED", help="Draw the same answer every time."),
+        _flag("-n", type=whole_number, metavar="N", help="Number of completions."),
     ),
     "end and report": (
         _flag("--stop", type=text_value, action="append", metavar="TEXT", help="Stop before TEXT; may be repeated."),
@@ -101,7 +105,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         _switch("--ignore-eos", help="Go on after the model's own end token."),
         _switch("--no-skip-special-tokens", help="Show special tokens too."),
         _switch("--no-detokenize", help="Make no text, only token ids."),
-        _flag("--logprobs", type=int, metavar="N", help="Report the N likeliest tokens at every position."),
+        _flag("--logprobs", type=whole_number, metavar="N", help="Report the N likeliest tokens at every position."),
         _flag("--logprob-token-ids", type=whole_numbers, metavar="ID,ID", help="Report exactly these instead."),
     ),
 }

@@ -72,12 +72,29 @@ def number_map(text: str) -> dict[int, float]:
         raise argparse.ArgumentTypeError(f"needs pairs like 42:-100,7:2.5, not {text!r}") from None
 
 
+def whole_number(text: str) -> int:
+    """Value of a flag that takes a whole number."""
+    try:
+        return int(strip_quotes(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"needs a whole number, not {text!r}") from None
+
+
+def number(text: str) -> float:
+    """Value of a flag that takes a number."""
+    try:
+        return float(strip_quotes(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"needs a number, not {text!r}") from None
+
+
 def whole_number_or_none(text: str) -> int | None:
     """Value of a flag that takes a whole number, or ``none``."""
-    if text.lower() == "none":
+    inner = strip_quotes(text)
+    if inner.lower() == "none":
         return None
     try:
-        return int(text)
+        return int(inner)
     except ValueError:
         raise argparse.ArgumentTypeError(f"needs a whole number or none, not {text!r}") from None
 

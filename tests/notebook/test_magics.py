@@ -56,6 +56,19 @@ def test_every_flag_reaches_the_engine(shell: RaisingShell, engine: ScriptedEngi
     assert engine.asked == [("<system>Be brief.<user>Hello<assistant>", params)]
 
 
+def test_quotes_around_any_value_go(shell: RaisingShell, engine: ScriptedEngine) -> None:
+    shell.names["Review"] = {"stars": int}
+    shell.run(
+        """%%generate --seed "3" -t '0.5' --max-tokens='none' -n "1" --schema 'Review' -f "text" -o 'answer'\nHi"""
+    )
+    expected = SamplingParams(temperature=0.5, seed=3, max_tokens=None, schema=shell.names["Review"])
+    assert engine.asked[0][1].seed == 3 and engine.asked[0][1] == expected
+    assert shell.names["answer"].text == "one two three"
+    shell.run("%%generate --chat 'the poet'\nHi\n")
+    assert list(shell.run("%llm history")) == ["the poet"]
+    assert shell.run("%llm history 'the poet'").num_answers == 1
+
+
 def test_constraints_reach_the_engine(shell: RaisingShell, engine: ScriptedEngine) -> None:
     shell.run("from typing import Literal\nReview = {'topic': Literal['billing', 'other'], 'stars': int}")
     for line in ("--choices 'yes, no'", r"--regex [a-z]+\d", "--schema Review"):
@@ -132,7 +145,8 @@ def test_a_model_without_chat_template_gets_the_text_as_it_is(shell: RaisingShel
         ("%generate --max-tokens 0 hi", "max_tokens=0 is not valid"),
         ("%generate --zzz hi", "Choose from --format, -f, --system, -s, --chat, --thinking, -o, --raw, --schema,"),
         ("%generate --max 5 hi", "Unknown flag '--max'."),
-        ("%generate --seed 1.5 hi", "invalid int value: '1.5'"),
+        ("%generate --seed 1.5 hi", "--seed: needs a whole number, not '1.5'"),
+        ("%generate -t 'hot' hi", "--temperature/-t: needs a number, not"),
         ("%generate -f markdwn hi", "Unknown value 'markdwn'. Did you mean markdown?"),
         ("%generate --thinking yes hi", "Unknown value 'yes'. Choose from on, off, auto."),
         ("%generate --thinking on hi", "no switch for thinking, so --thinking has no place"),
