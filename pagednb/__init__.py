@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import os
 
     from pagednb.dataframe.accessor import frame
-    from pagednb.dataframe.checkpoint import Checkpoint
-    from pagednb.dataframe.evaluate import evaluate
-    from pagednb.dataframe.last_run import last_run
+    from pagednb.dataframe.evaluation.evaluate import evaluate
+    from pagednb.dataframe.kept.checkpoint import Checkpoint
+    from pagednb.dataframe.results.last_run import last_run
     from pagednb.llm import LLM
     from pagednb.runtime import status, unload
     from pagednb.sampling_params import SamplingParams
@@ -26,12 +26,12 @@ __version__ = VERSION
 __all__ = ["Checkpoint", "LLM", "SamplingParams", "evaluate", "frame", "last_run", "load", "status", "unload"]
 
 _NAME_TO_MODULE = {
-    "Checkpoint": "pagednb.dataframe.checkpoint",
+    "Checkpoint": "pagednb.dataframe.kept.checkpoint",
     "LLM": "pagednb.llm",
     "SamplingParams": "pagednb.sampling_params",
-    "evaluate": "pagednb.dataframe.evaluate",
+    "evaluate": "pagednb.dataframe.evaluation.evaluate",
     "frame": "pagednb.dataframe.accessor",
-    "last_run": "pagednb.dataframe.last_run",
+    "last_run": "pagednb.dataframe.results.last_run",
     "status": "pagednb.runtime",
     "unload": "pagednb.runtime",
 }

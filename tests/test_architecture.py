@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import pathlib
 import tomllib
 from collections.abc import Iterator
@@ -78,6 +79,22 @@ ONLY_IN = {
     "pandas": {"pagednb.dataframe"},
     "triton": {"pagednb.kernels"},
 }
+# folders of pagednb.dataframe from the ground up: each may import those before it, files beside them any of them
+DATAFRAME_FLOORS = (
+    "results",
+    "prompts",
+    "kept",
+    "rows",
+    "run",
+    "generation",
+    "labels",
+    "extraction",
+    "aggregation",
+    "review",
+    "evaluation",
+    "verbs",
+    "accessors",
+)
 NO_TORCH = ("pagednb.scheduler", "pagednb.notebook", "pagednb.dataframe")
 # in kv_cache only the tensors' store knows torch
 NO_TORCH_FILES = tuple(
@@ -143,6 +160,32 @@ def test_imports_follow_the_house(module: str) -> None:
     allowed = TOP_FILES if module in TOP_FILES - MAY_IMPORT.keys() else own
     reached = {name for name in imports_of(MODULES[module]) if is_within(name, {"pagednb"})}
     assert not {name for name in reached if not is_within(name, allowed)}, f"{module} may import {sorted(allowed)}"
+
+
+def floor_of(module: str) -> int:
+    """The number of a dataframe module's floor; the roof for files beside the folders."""
+    folder = module.split(".")[2]
+    return DATAFRAME_FLOORS.index(folder) if folder in DATAFRAME_FLOORS else len(DATAFRAME_FLOORS)
+
+
+def test_folders_of_the_dataframe_are_floors() -> None:
+    folders = {path.parent.name for path in (ROOT / "pagednb/dataframe").glob("*/__init__.py")}
+    assert folders == set(DATAFRAME_FLOORS)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("pagednb.dataframe.")])
+def test_the_dataframe_is_built_upwards(module: str) -> None:
+    reached = [name for name in imports_of(MODULES[module]) if name.startswith("pagednb.dataframe.")]
+    assert all(floor_of(name) <= floor_of(module) for name in reached), reached
+
+
+def test_no_circles_in_the_dataframe() -> None:
+    graph = {
+        name: {other for other in imports_of(path) if other.startswith("pagednb.dataframe")}
+        for name, path in MODULES.items()
+        if name.startswith("pagednb.dataframe")
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -17,7 +17,7 @@ from support.random_frames import frames
 
 from pagednb import runtime
 from pagednb.dataframe.accessor import frame
-from pagednb.dataframe.results import TEXT_DTYPE
+from pagednb.dataframe.results.columns import TEXT_DTYPE
 from pagednb.errors import RowErrors, RowErrorsWarning
 
 END = 0

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pagednb import runtime
-from pagednb.dataframe.review import Review
+from pagednb.dataframe.review.review import Review
 from pagednb.widgets.review_table import MAX_CHARACTERS, PAGE_ROWS, ReviewTable
 
 

@@ -1,0 +1,121 @@
+"""The verbs by name, over frames and series of pandas. Each verb is a function in a file of its own.
+
+The engine is looked up when a verb runs: accessors are kept with their frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from pagednb import runtime
+from pagednb.dataframe.prompts.truncation import TruncateOption
+from pagednb.dataframe.results.failures import ErrorPolicy
+from pagednb.dataframe.rows.pandas_rows import FrameRows, SeriesRows
+from pagednb.dataframe.run.job import awaitable
+from pagednb.dataframe.run.progress import ProgressOption
+from pagednb.dataframe.verbs.agg import agg
+from pagednb.dataframe.verbs.classify import classify
+from pagednb.dataframe.verbs.embed import embed
+from pagednb.dataframe.verbs.extract import extract
+from pagednb.dataframe.verbs.filter import filter
+from pagednb.dataframe.verbs.generate import generate
+from pagednb.dataframe.verbs.preview import preview
+from pagednb.dataframe.verbs.retry import retry_rows
+from pagednb.dataframe.verbs.review import review
+from pagednb.dataframe.verbs.score import score
+
+VERBS = "generate, classify, extract, filter, score, agg, preview"
+
+
+class FrameAccessor:
+    """Language-model verbs over the rows of a frame."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    @property
+    def rows(self) -> FrameRows:
+        """The rows that verbs work on."""
+        return FrameRows(self._frame)
+
+    generate = generate
+    agenerate = awaitable(generate)
+    extract = extract
+    aextract = awaitable(extract)
+    classify = classify
+    aclassify = awaitable(classify)
+    filter = filter
+    afilter = awaitable(filter)
+    score = score
+    ascore = awaitable(score)
+    embed = embed
+    agg = agg
+    aagg = awaitable(agg)
+    preview = preview
+    review = review
+
+    def retry(
+        self,
+        into: str,
+        *,
+        truncate: TruncateOption | None = None,
+        max_tokens: int | None = None,
+        errors: ErrorPolicy = "coerce",
+        progress: ProgressOption = None,
+    ) -> pd.DataFrame:
+        """Return a copy in which the rows with a reason in ``<into>_error`` were run again, as they were run first.
+
+        Args:
+            into: What the run called its column.
+            truncate: Cut rows that are too long, where the first run failed them.
+            max_tokens: Give answers that were cut more room.
+            errors, progress: As in ``generate``.
+
+        Raises:
+            OptionError: the frame does not know the run, or another model made it.
+            NotSupportedYetError: a verb, or an extract of objects, whose run the frame cannot repeat.
+        """
+        changed = {"errors": errors, "progress": progress} | ({} if truncate is None else {"truncate": truncate})
+        model = runtime.get_engine().resolved.name
+        frame = self.rows.data
+
+        def verb_of(rows: pd.DataFrame, verb: str) -> Callable[..., pd.DataFrame]:
+            method: Callable[..., pd.DataFrame] = getattr(FrameAccessor(rows), verb)
+            return method
+
+        return retry_rows(frame, into, model, verb_of, max_tokens=max_tokens, **changed)
+
+    def __repr__(self) -> str:
+        return f"pagednb verbs for {len(self.rows.data)} rows: {VERBS}, retry, review"
+
+
+class SeriesAccessor:
+    """Language-model verbs over the values of a series."""
+
+    def __init__(self, series: pd.Series) -> None:
+        self._series = series
+
+    @property
+    def rows(self) -> SeriesRows:
+        """The values that verbs work on."""
+        return SeriesRows(self._series)
+
+    generate = generate
+    agenerate = awaitable(generate)
+    extract = extract
+    aextract = awaitable(extract)
+    classify = classify
+    aclassify = awaitable(classify)
+    filter = filter
+    afilter = awaitable(filter)
+    score = score
+    ascore = awaitable(score)
+    embed = embed
+    agg = agg
+    aagg = awaitable(agg)
+    preview = preview
+
+    def __repr__(self) -> str:
+        return f"pagednb verbs for {len(self.rows.data)} values: {VERBS}"

@@ -1,0 +1,1 @@
+"""Many rows to one answer within a budget of tokens, group by group. For ``agg``."""

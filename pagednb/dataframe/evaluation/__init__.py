@@ -1,0 +1,1 @@
+"""Labels against gold labels, in numbers and in pictures."""

@@ -1,0 +1,64 @@
+"""The task of ``extract``: one constrained answer a row, read back as values of the schema's types."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from pagednb.dataframe.extraction.answer_schema import AnswerSchema
+from pagednb.dataframe.run.task import ONE_QUESTION, Answer, EncodedPrompt, RowFailure, RowRequests, params_fingerprint
+from pagednb.sampling_params import SamplingParams
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractTask:
+    """The values of a schema's fields, as a dict or as an instance of the class that was given."""
+
+    params: SamplingParams
+    schema: AnswerSchema
+    makes_instances: bool
+    name: str = "extract"
+    questions: Sequence[str] = ONE_QUESTION
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether the parameters leave nothing to chance."""
+        return self.params.is_deterministic
+
+    @property
+    def fingerprint(self) -> str:
+        """The parameters, which hold the schema."""
+        return params_fingerprint(self.params)
+
+    @property
+    def max_answer_tokens(self) -> int | None:
+        """``max_tokens``."""
+        return self.params.max_tokens
+
+    def requests(self, prompts: Sequence[EncodedPrompt]) -> RowRequests:
+        """Return the one request of a row."""
+        return RowRequests([(prompt.token_ids, self.params) for prompt in prompts])
+
+    def value(self, answer: Answer) -> Any:
+        """Return the values.
+
+        Raises:
+            RowFailure: the answer was cut, or the class refuses the values.
+        """
+        text = answer[0].text
+        if not text.rstrip().endswith("}"):
+            raise RowFailure(f"The answer was cut at max_tokens={self.params.max_tokens}.")
+        try:
+            values = self.schema.parse(text)
+        except ValueError as error:
+            # an object cut behind an inner brace is no JSON either
+            raise RowFailure(
+                f"The answer does not fit the schema, or was cut at max_tokens={self.params.max_tokens}: {error}."
+            ) from error
+        if not self.makes_instances:
+            return values
+        try:
+            return self.schema.instance(values)
+        except Exception as error:  # the class's own code runs here and may raise anything
+            raise RowFailure(f"The schema's class refused the values: {type(error).__name__}: {error}") from error

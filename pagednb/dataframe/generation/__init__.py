@@ -1,0 +1,1 @@
+"""What ``generate`` asks of the engine, and what its answers mean."""

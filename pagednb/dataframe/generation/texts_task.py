@@ -1,0 +1,69 @@
+"""The task of ``generate`` with ``n`` or ``logprobs``: a row's texts, each with its log-probability if asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pagednb.dataframe.results.columns import text_array
+from pagednb.dataframe.results.outcome import RowOutcome
+from pagednb.dataframe.results.typed_columns import object_column
+from pagednb.dataframe.run.task import ONE_QUESTION, Answer, EncodedPrompt, RowRequests, params_fingerprint
+from pagednb.sampling_params import SamplingParams
+
+
+@dataclasses.dataclass(frozen=True)
+class RowTexts:
+    """The texts of one row in the order of their numbers, and the sum of each one's logprobs if asked for."""
+
+    texts: tuple[str, ...]
+    logprobs: tuple[float | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TextsTask:
+    """``params.n`` texts a row."""
+
+    params: SamplingParams
+    name: str = "generate"
+    questions: Sequence[str] = ONE_QUESTION
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether the parameters leave nothing to chance."""
+        return self.params.is_deterministic
+
+    @property
+    def fingerprint(self) -> str:
+        """The parameters."""
+        return params_fingerprint(self.params)
+
+    @property
+    def max_answer_tokens(self) -> int | None:
+        """``max_tokens``."""
+        return self.params.max_tokens
+
+    def requests(self, prompts: Sequence[EncodedPrompt]) -> RowRequests:
+        """Return the one request of a row."""
+        return RowRequests([(prompt.token_ids, self.params) for prompt in prompts])
+
+    def value(self, answer: Answer) -> RowTexts:
+        """Return all texts."""
+        completions = answer[0].outputs
+        return RowTexts(tuple(one.text for one in completions), tuple(one.cumulative_logprob for one in completions))
+
+
+def texts_columns(outcome: RowOutcome[RowTexts], into: str, params: SamplingParams, index: pd.Index) -> dict[str, Any]:
+    """Return the column of texts and, if asked for, ``<into>_logprob``; where ``n`` is above 1, lists of these."""
+    rows = outcome.values
+    if params.n > 1:
+        texts: Any = object_column([None if row is None else list(row.texts) for row in rows], index)
+        logprobs: Any = object_column([None if row is None else list(row.logprobs) for row in rows], index)
+    else:
+        texts = text_array([None if row is None else row.texts[0] for row in rows])
+        logprobs = np.array([np.nan if row is None else row.logprobs[0] for row in rows], dtype=np.float32)
+    return {into: texts} | ({} if params.logprobs is None else {f"{into}_logprob": logprobs})

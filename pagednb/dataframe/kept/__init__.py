@@ -1,0 +1,1 @@
+"""What outlives a run: answers in caches and checkpoints. Knows answers only, no verbs and no rows."""

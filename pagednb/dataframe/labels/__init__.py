@@ -1,0 +1,1 @@
+"""Choosing among labels with exact probabilities: for ``classify``, ``filter`` and ``score``."""

@@ -1,0 +1,93 @@
+"""The run of a verb that chooses among labels: from its words, labels and questions to columns.
+
+``classify``, ``filter`` and ``score`` say what is asked and how probabilities become columns; the rest is here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pagednb import runtime
+from pagednb.dataframe.labels.calibration import CalibrateOption, content_free_prior
+from pagednb.dataframe.labels.columns import calibrated, probabilities_of
+from pagednb.dataframe.labels.task import LabelTask
+from pagednb.dataframe.labels.tokens import LabelTokenizer
+from pagednb.dataframe.prompts.model_prompt import Chat
+from pagednb.dataframe.results.failures import ErrorPolicy
+from pagednb.dataframe.results.outcome import RowOutcome
+from pagednb.dataframe.rows.verb_rows import Target, VerbRows
+from pagednb.dataframe.run.conduct import start_run
+from pagednb.dataframe.run.options import RunOptions
+from pagednb.dataframe.run.task import ONE_QUESTION
+from pagednb.dataframe.run.verb_run import ColumnVerb
+
+
+def no_notes(probabilities: np.ndarray) -> Mapping[int, str]:
+    """Withhold no value."""
+    return {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelRun:
+    """What is asked of the rows, and what becomes of the answers.
+
+    Attributes:
+        words: an instruction before the first text that the model reads, an example or the row.
+        labels: what the model may answer.
+        questions: what is put behind a row's text; each is answered by itself.
+        columns: makes columns by name from probabilities ``[num_rows, num_questions, num_labels]``.
+        notes: reasons for values that are withheld, from the same.
+        asked: the verb's own options as JSON types, for ``retry``; None if they are not.
+    """
+
+    verb: str
+    rows: VerbRows
+    template: object
+    target: Target
+    errors: ErrorPolicy
+    labels: Sequence[str]
+    columns: Callable[[np.ndarray], Mapping[str, Any]]
+    words: str = ""
+    questions: Sequence[str] = ONE_QUESTION
+    turns: tuple[tuple[str, str], ...] = ()
+    system: str | None = None
+    calibrate: CalibrateOption = None
+    notes: Callable[[np.ndarray], Mapping[int, str]] = no_notes
+    asked: Mapping[str, Any] | None = None
+
+    def start(self, options: RunOptions) -> Any:
+        """Run; return the verb's result, or a ``Job``. Raises as ``start_run``."""
+        prompts = self.rows.prompts(self.template)
+        chat = Chat(self.system, self.turns, thinks=False)
+        engine = runtime.get_engine()
+        chat.require_place(engine)
+        if self.turns:
+            (asked, answered), *others = self.turns
+            chat = dataclasses.replace(chat, turns=((self.words + asked, answered), *others))
+        else:
+            prompts = dataclasses.replace(prompts, template=prompts.template.after(self.words))
+        task = LabelTask(self.verb, self.labels, LabelTokenizer(engine, self.labels), self.questions)
+        prior = None if self.calibrate is None else content_free_prior(engine, prompts, task, chat)
+
+        def probabilities(outcome: RowOutcome[Any]) -> np.ndarray:
+            raw = probabilities_of(outcome, (len(self.questions), len(self.labels)))
+            return raw if prior is None else calibrated(raw, prior)
+
+        verb = ColumnVerb(
+            rows=self.rows,
+            engine=engine,
+            prompts=prompts,
+            task=task,
+            chat=chat,
+            template=self.template,
+            target=self.target,
+            errors=self.errors,
+            columns=lambda outcome: self.columns(probabilities(outcome)),
+            notes=lambda outcome: self.notes(probabilities(outcome)),
+            details={"into": self.target.into, "truncate": options.truncate, "options": self.asked},
+        )
+        return start_run(verb.as_run(), options)

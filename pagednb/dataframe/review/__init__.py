@@ -1,0 +1,1 @@
+"""What people decide about labels, kept and put back into the frame."""

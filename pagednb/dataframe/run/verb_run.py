@@ -1,0 +1,90 @@
+"""What a verb wants run: rows, a task, and how its values become columns. ``start_run`` takes it from there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pagednb.dataframe.prompts.model_prompt import Chat
+from pagednb.dataframe.prompts.row_prompts import RowPrompts
+from pagednb.dataframe.results.failures import ErrorPolicy, listed_failures, report_failures
+from pagednb.dataframe.results.outcome import RowOutcome
+from pagednb.dataframe.rows.verb_rows import Target, VerbRows
+from pagednb.dataframe.run.task import RowTask
+
+if TYPE_CHECKING:
+    from pagednb.engine.llm_engine import LLMEngine
+
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerbRun(Generic[Result]):
+    """A run, and what is made of its outcome.
+
+    Attributes:
+        task: what a row asks, and what its answer means.
+        spec: what the verb was asked, as JSON types: verb, template and so on. The rest is added by ``start_run``.
+        place: makes the verb's result from an outcome, whole or partial; warns of nothing.
+        report: warns or raises for the rows that failed.
+    """
+
+    engine: LLMEngine
+    prompts: RowPrompts
+    task: RowTask[Any]
+    chat: Chat
+    spec: Mapping[str, Any]
+    place: Callable[[RowOutcome[Any]], Result]
+    report: Callable[[RowOutcome[Any]], None]
+
+
+def no_notes(outcome: RowOutcome[Any]) -> dict[int, str]:
+    """Return no reasons beside those of failed rows."""
+    return {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColumnVerb:
+    """A verb that adds columns to its rows.
+
+    Attributes:
+        template: as the caller gave it.
+        columns: makes the new columns by name from an outcome.
+        notes: reasons for values that are withheld from rows which did not fail.
+        details: what the figures, and the record for ``retry``, tell of the verb, as JSON types.
+    """
+
+    rows: VerbRows
+    engine: LLMEngine
+    prompts: RowPrompts
+    task: RowTask[Any]
+    chat: Chat
+    template: object
+    target: Target
+    errors: ErrorPolicy
+    columns: Callable[[RowOutcome[Any]], Mapping[str, Any]]
+    notes: Callable[[RowOutcome[Any]], Mapping[int, str]] = no_notes
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def as_run(self) -> VerbRun[Any]:
+        """Return the run."""
+        return VerbRun(
+            engine=self.engine,
+            prompts=self.prompts,
+            task=self.task,
+            chat=self.chat,
+            spec=self._asked(),
+            place=self._place,
+            report=lambda outcome: report_failures(self.rows, outcome, self.target.into, self.errors),
+        )
+
+    def _asked(self) -> dict[str, Any]:
+        template = self.template if self.template is None else str(self.template)
+        return {"verb": self.task.name, "template": template}
+
+    def _place(self, outcome: RowOutcome[Any]) -> Any:
+        reasons = {**outcome.errors, **self.notes(outcome)}
+        told = {"system": self.chat.system, "failures": listed_failures(reasons), **self._asked(), **self.details}
+        figures = outcome.figures.as_attrs(model=self.engine.resolved.name, params=self.task.params, **told)
+        return self.rows.placed(self.columns(outcome), self.target, reasons, figures)

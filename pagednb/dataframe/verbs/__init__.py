@@ -1,0 +1,1 @@
+"""The verbs, one a file: options checked, then a run."""
