@@ -21,7 +21,7 @@ from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from pagednb.engine.input_processor import Prompt
-    from pagednb.engine.metrics import EngineStatus
+    from pagednb.engine.status import EngineStatus
 
 Message = Mapping[str, Any]
 

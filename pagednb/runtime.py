@@ -15,7 +15,7 @@ from pagednb.errors import EngineNotLoadedError, OptionError
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
-    from pagednb.engine.metrics import EngineStatus, NotLoadedStatus
+    from pagednb.engine.status import EngineStatus, NotLoadedStatus
     from pagednb.llm import LLM
 
 
@@ -25,13 +25,15 @@ Kept = TypeVar("Kept")
 class _Runtime:
     """Holds the loaded ``LLM``. Loading and unloading exclude each other; looking never waits.
 
-    ``name_to_kept`` is what surfaces keep for the life of the process, such as computed rows.
+    ``name_to_kept`` is what surfaces keep for the life of the process, such as computed rows; ``before_unload`` what
+    they end with the engine, such as servers.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.llm: LLM | None = None
         self.name_to_kept: dict[str, Any] = {}
+        self.before_unload: list[Callable[[], object]] = []
 
 
 _RUNTIME = _Runtime()
@@ -67,13 +69,20 @@ def unload() -> None:
     """Stop the engine and give its memory back. Does nothing when none is loaded."""
     with _RUNTIME.lock:
         llm, _RUNTIME.llm = _RUNTIME.llm, None
+        while _RUNTIME.before_unload:
+            _RUNTIME.before_unload.pop()()
         if llm is not None:
             llm.shutdown()
 
 
+def before_unload(end: Callable[[], object]) -> None:
+    """Have ``end`` called when the engine of this moment is unloaded, before it stops. It must not raise."""
+    _RUNTIME.before_unload.append(end)
+
+
 def status() -> EngineStatus | NotLoadedStatus:
     """Return what the engine is doing, as a table; or that none is loaded."""
-    from pagednb.engine.metrics import NotLoadedStatus
+    from pagednb.engine.status import NotLoadedStatus
 
     llm = _RUNTIME.llm
     return NotLoadedStatus() if llm is None else llm.status()

@@ -27,12 +27,24 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EngineParts:
-    """What the engine thread built."""
+    """What the engine thread built.
+
+    ``measure_memory``, for the engine thread alone, returns the bytes that anyone holds on the device now, and those
+    that this process's tensors hold; None where nothing is measured.
+    """
 
     core: EngineCore
     geometry: CacheGeometry
     max_num_seqs: int
     memory: MemoryUse
+    measure_memory: Callable[[], tuple[int, int]] | None = None
+
+    def memory_now(self) -> MemoryUse:
+        """Return ``memory`` as it stands now; on the engine thread."""
+        if self.measure_memory is None:
+            return self.memory
+        used_bytes, own_bytes = self.measure_memory()
+        return dataclasses.replace(self.memory, used_bytes=used_bytes, own_bytes=own_bytes)
 
 
 class EngineBuilder(Protocol):
@@ -83,6 +95,7 @@ class ModelEngineBuilder:
                     resolved.spec.vocab_size, launch_ahead=launch_ahead, allocate=runner.host_words
                 ),
             ),
+            measure_memory=runner.measure_memory if launch_ahead else None,
             geometry=runner.geometry,
             max_num_seqs=runner.scheduler_config.max_num_seqs,
             memory=MemoryUse(

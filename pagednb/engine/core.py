@@ -76,6 +76,8 @@ class EngineCore:
     Attributes:
         num_prefill_tokens, num_sampled_tokens: what was launched, tokens that are computed again after preemption
             included. Forced tokens, which are not sampled, are among the former.
+        num_steps, busy_s: steps whose end was seen, and the time that they took, each from its launch or the end of the
+            step before it.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class EngineCore:
         self.executor = executor
         self.num_prefill_tokens = 0
         self.num_sampled_tokens = 0
+        self.num_steps = 0
+        self.busy_s = 0.0
         self._launch_ahead = launch_ahead
         self._pacer = pacer
         self._token_masks = token_masks
@@ -158,6 +162,8 @@ class EngineCore:
         """Tell the pacer how long a step took; ``device_s``: from end to end by the device's clock, if it has one."""
         plan, end_s, last_end_s = step.plan, time.perf_counter(), self._last_end_s
         self._last_end_s = end_s
+        self.num_steps += 1
+        self.busy_s += end_s - max(step.begin_s, last_end_s)
         if self._pacer is None:
             return
         if device_s is None:

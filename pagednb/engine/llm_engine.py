@@ -17,8 +17,9 @@ from pagednb.engine.checked_prompts import CheckedPrompt, checked_prompts
 from pagednb.engine.core import EngineCore
 from pagednb.engine.input_processor import InputProcessor, Prompt
 from pagednb.engine.loop import EngineLoop
-from pagednb.engine.metrics import EngineCounters, EngineStatus
+from pagednb.engine.metrics import EngineCounters
 from pagednb.engine.output_processor import OutputProcessor
+from pagednb.engine.status import EngineStatus
 from pagednb.errors import OptionError, RequestCancelledError
 from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams
@@ -54,7 +55,7 @@ class LLMEngine:
         parts, self._codec = _build(builder, self.resolved, self._loop, progress or _ignore_progress)
         self.geometry = parts.geometry
         self.max_num_seqs = parts.max_num_seqs
-        self._memory = parts.memory
+        self._memory_now = parts.memory_now
         self._input_processor = InputProcessor(
             self._codec,
             parts.geometry,
@@ -199,9 +200,8 @@ class LLMEngine:
         """Return the figures of this moment. Raises EngineDeadError if the engine is over."""
 
         def look(core: EngineCore, counters: EngineCounters) -> EngineStatus:
-            return EngineStatus.of(
-                core, counters, resolved=self.resolved, max_model_len=self.geometry.max_model_len, memory=self._memory
-            )
+            max_model_len, memory = self.geometry.max_model_len, self._memory_now()
+            return EngineStatus.of(core, counters, resolved=self.resolved, max_model_len=max_model_len, memory=memory)
 
         return self._loop.call(look)
 

@@ -1,22 +1,17 @@
-"""What the engine is doing, as figures: counted on the engine thread, shown as a table in text and HTML."""
+"""Figures that the engine thread counts, and where the device's memory goes."""
 
 from __future__ import annotations
 
 import dataclasses
-import html
 import time
 from collections import deque
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pagednb.engine.core import EngineCore
-    from pagednb.models.resolve import ResolvedModel
-    from pagednb.scheduler.stats import SchedulerStats
 
 RATE_WINDOW_S = 10.0
 _SAMPLE_S = 0.25
-_GIB = 2**30
 
 
 class EngineCounters:
@@ -51,7 +46,14 @@ class EngineCounters:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MemoryUse:
-    """Where the device's memory goes, in bytes."""
+    """Where the device's memory goes, in bytes.
+
+    Attributes:
+        used_before_bytes: held by others, and by this process's CUDA context, when the engine was loaded.
+        activation_bytes, graph_bytes: kept free for what a step needs and for CUDA graphs.
+        used_bytes: held by anyone now; 0 where it is not measured.
+        own_bytes: held by this process's tensors now, the user's own among them; 0 where it is not measured.
+    """
 
     total_bytes: int
     used_before_bytes: int
@@ -59,104 +61,23 @@ class MemoryUse:
     activation_bytes: int
     graph_bytes: int
     kv_cache_bytes: int
+    used_bytes: int = 0
+    own_bytes: int = 0
 
+    @property
+    def working_bytes(self) -> int:
+        """What steps and graphs take: as measured, or else what is kept free for them."""
+        if not self.own_bytes:
+            return self.activation_bytes + self.graph_bytes
+        return max(0, self.own_bytes - self.weight_bytes - self.kv_cache_bytes)
 
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class EngineStatus:
-    """The engine at one moment.
+    @property
+    def other_bytes(self) -> int:
+        """Held by other processes and by contexts: now, or as it was at loading."""
+        return max(0, self.used_bytes - self.own_bytes) if self.used_bytes else self.used_before_bytes
 
-    Attributes:
-        num_finished: sequences that ended since loading, aborted ones included.
-        tokens_in, tokens_out: prompt tokens computed and tokens generated since loading.
-        tokens_in_per_s, tokens_out_per_s: over the last ten seconds.
-        scheduler: requests, KV blocks, prefix cache and preemptions.
-    """
-
-    model: str
-    device: str
-    dtype: str
-    max_model_len: int
-    uptime_s: float
-    num_finished: int
-    tokens_in: int
-    tokens_out: int
-    tokens_in_per_s: float
-    tokens_out_per_s: float
-    scheduler: SchedulerStats
-    memory: MemoryUse
-
-    is_loaded = True
-
-    @classmethod
-    def of(
-        cls,
-        core: EngineCore,
-        counters: EngineCounters,
-        *,
-        resolved: ResolvedModel,
-        max_model_len: int,
-        memory: MemoryUse,
-    ) -> EngineStatus:
-        """Take the figures together; on the engine thread, between two steps."""
-        in_per_s, out_per_s = counters.tokens_per_s()
-        return cls(
-            model=resolved.name,
-            device=resolved.device,
-            dtype=resolved.dtype,
-            max_model_len=max_model_len,
-            uptime_s=time.perf_counter() - counters.start_s,
-            num_finished=counters.num_finished,
-            tokens_in=core.num_prefill_tokens,
-            tokens_out=core.num_sampled_tokens,
-            tokens_in_per_s=in_per_s,
-            tokens_out_per_s=out_per_s,
-            scheduler=core.scheduler.stats(),
-            memory=memory,
-        )
-
-    def __repr__(self) -> str:
-        rows = list(self._rows())
-        width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
-
-    def _repr_html_(self) -> str:
-        cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in self._rows())
-        return f"<table class='pagednb-status' style='text-align:left'>{''.join(cells)}</table>"
-
-    def _rows(self) -> Iterator[tuple[str, str]]:
-        memory, scheduler = self.memory, self.scheduler
-        yield "model", f"{self.model} ({self.dtype}, {self.device}, max_model_len {self.max_model_len:,})"
-        yield "uptime", f"{self.uptime_s:,.0f} s"
-        yield (
-            "requests",
-            f"{scheduler.num_running} running, {scheduler.num_waiting} waiting, {self.num_finished} finished",
-        )
-        yield "tokens", f"{self.tokens_in:,} in, {self.tokens_out:,} out"
-        yield f"last {RATE_WINDOW_S:.0f} s", f"{self.tokens_in_per_s:,.0f} tok/s in, {self.tokens_out_per_s:,.0f} out"
-        yield "KV blocks", f"{scheduler.num_used_blocks:,} of {scheduler.num_blocks:,} used"
-        yield "KV waste", f"{scheduler.mean_waste:.1%} of the used slots held no token since loading"
-        yield "prefix cache", f"{scheduler.prefix_hit_rate:.1%} of prompt tokens found"
-        yield "preemptions", f"{scheduler.num_preemptions:,}"
-        yield (
-            "memory",
-            f"weights {_gib(memory.weight_bytes)}, KV cache {_gib(memory.kv_cache_bytes)}, "
-            f"activations {_gib(memory.activation_bytes)}, CUDA graphs {_gib(memory.graph_bytes)}, "
-            f"others {_gib(memory.used_before_bytes)} of {_gib(memory.total_bytes)}",
-        )
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class NotLoadedStatus:
-    """There is no engine."""
-
-    is_loaded = False
-
-    def __repr__(self) -> str:
-        return "No model is loaded. pagednb.load() loads one."
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(repr(self))}</p>"
-
-
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / _GIB:.2f} GiB"
+    @property
+    def free_bytes(self) -> int:
+        """What is left."""
+        taken = self.weight_bytes + self.kv_cache_bytes + self.working_bytes + self.other_bytes
+        return max(0, self.total_bytes - taken)

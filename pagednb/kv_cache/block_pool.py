@@ -23,7 +23,7 @@ class BlockPool:
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
         self.ref_counts = np.zeros(num_blocks, dtype=np.int32)  # read by others, written here
-        self._keeps_content = np.zeros(num_blocks, dtype=np.bool_)
+        self.keeps_content = np.zeros(num_blocks, dtype=np.bool_)  # read by others, written here
         self._blank = np.arange(num_blocks - 1, -1, -1, dtype=np.int32)  # a stack of _num_blank blocks, lowest on top
         self._num_blank = num_blocks - 1
         self._cached = EvictionQueue(num_blocks)
@@ -52,7 +52,7 @@ class BlockPool:
         evicted: list[int] = []
         if count > len(block_ids):
             lost = self._cached.pop(count - len(block_ids))
-            self._keeps_content[lost] = False
+            self.keeps_content[lost] = False
             block_ids, evicted = np.concatenate([block_ids, lost]), lost.tolist()
         self.ref_counts[block_ids] = 1
         return block_ids, evicted
@@ -71,17 +71,17 @@ class BlockPool:
         # in these dtypes NumPy's own loop runs, twenty times as fast as with casts
         np.subtract.at(self.ref_counts, block_ids.astype(np.intp), np.int32(1))
         freed = block_ids[self.ref_counts[block_ids] == 0]
-        keeps = self._keeps_content[freed]
+        keeps = self.keeps_content[freed]
         self._cached.push(freed[keeps])
         self._push_blank(np.unique(freed[~keeps]))
 
     def keep_content(self, block_ids: list[int]) -> None:
         """From now on the content of these used blocks is worth keeping when their last owner leaves."""
-        self._keeps_content[block_ids] = True
+        self.keeps_content[block_ids] = True
 
     def forget_content(self) -> None:
         """Nothing that any block holds is worth keeping."""
-        self._keeps_content[:] = False
+        self.keeps_content[:] = False
         self._push_blank(self._cached.block_ids)
         self._cached.clear()
 
@@ -106,7 +106,7 @@ class BlockPool:
         assert sorted([SCRATCH_BLOCK, *free, *used]) == list(range(self.num_blocks)), (
             f"{len(used)} used and {len(free)} free blocks ({len(set(free))} different) of {self.num_blocks}"
         )
-        flagged = set(np.flatnonzero(self._keeps_content).tolist())
+        flagged = set(np.flatnonzero(self.keeps_content).tolist())
         assert flagged == kept_blocks, f"content kept of {flagged - kept_blocks}, named are {kept_blocks - flagged}"
         assert kept_blocks.isdisjoint(blank), f"blank blocks {kept_blocks & set(blank)} have a name"
         assert kept_blocks.issuperset(cached), f"cached blocks {set(cached) - kept_blocks} have no name"

@@ -76,6 +76,12 @@ class ModelRunner:
             words: np.ndarray = torch.empty((num_rows, num_columns), dtype=torch.int32, pin_memory=is_pinned).numpy()
         return words
 
+    def measure_memory(self) -> tuple[int, int]:
+        """Return the bytes that anyone holds on the CUDA device, and those that PyTorch holds for this process."""
+        device = self._live_parts().state.device
+        free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+        return total_bytes - free_bytes, torch.cuda.memory_reserved(device)
+
     def _run(self, parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> StepTokens:
         if self.graphs is None:
             return run_eagerly(parts, plan, shape)

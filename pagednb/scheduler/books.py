@@ -84,6 +84,7 @@ class Books:
         is where a swap to host memory would be chosen instead.
         """
         (sequence,) = self.leave([row])
+        sequence.num_preemptions += 1
         self.waiting.push(sequence)
         self.counters.num_preemptions += 1
 

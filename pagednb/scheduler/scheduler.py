@@ -24,6 +24,7 @@ from pagednb.scheduler.prefill_phase import make_room_for_watched, plan_admissio
 from pagednb.scheduler.run_phase import ForcedTokens, append_forced, first_forced_tokens
 from pagednb.scheduler.sequence import Sequence
 from pagednb.scheduler.shared_prefix import SharedPrefixFinder
+from pagednb.scheduler.snapshot import SchedulerSnapshot, take_snapshot
 from pagednb.scheduler.stats import Counters, SchedulerStats
 from pagednb.scheduler.token_phase import final_update, take_tokens
 
@@ -126,6 +127,7 @@ class Scheduler:
         Several decode steps are planned only where nothing needs the host between them.
         """
         self._step += 1
+        self._books.blocks.begin_step()
         make_room_for_watched(self._books)
         plan = PlanBuilder(self._step, self._token_budget(limits))
         plan_decodes(self._books, plan, max_decode_steps=limits.max_decode_steps)
@@ -194,6 +196,10 @@ class Scheduler:
             num_prefix_tokens_asked=counters.num_prefix_tokens_asked,
             num_preemptions=counters.num_preemptions,
         )
+
+    def snapshot(self) -> SchedulerSnapshot:
+        """Return what each block and each request is doing at this moment."""
+        return take_snapshot(self._books, self.stats())
 
     def check_integrity(self) -> None:
         """Raise AssertionError, with numbers, unless rows, blocks, prefix cache and queue agree with each other."""

@@ -18,9 +18,10 @@ class Sequence:
         output_token_ids: int32, the output known when it last lost its row.
         block_digests: names of its full blocks, computed once and extended as tokens become known.
         num_cached_tokens: prompt tokens that the prefix cache answered at first admission; None before.
+        num_preemptions: how often it lost its row before its end.
     """
 
-    __slots__ = ("block_digests", "num_cached_tokens", "order", "output_token_ids", "request")
+    __slots__ = ("block_digests", "num_cached_tokens", "num_preemptions", "order", "output_token_ids", "request")
 
     def __init__(self, request: Request, arrival: int) -> None:
         self.request = request
@@ -28,6 +29,7 @@ class Sequence:
         self.output_token_ids = _NO_TOKENS
         self.block_digests = list(request.block_digests)
         self.num_cached_tokens: int | None = None
+        self.num_preemptions = 0
 
     @property
     def token_ids(self) -> np.ndarray:

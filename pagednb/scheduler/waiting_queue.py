@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterator
 
 from pagednb.scheduler.sequence import Sequence
+
+_MAX_LOOKED_AT = 1_000
 
 
 class WaitingQueue:
@@ -55,6 +58,17 @@ class WaitingQueue:
         """Take the sequence that ``peek`` returned."""
         _, request_id = heapq.heappop(self._heap)
         return self._sequences.pop(request_id)
+
+    def front(self, count: int) -> list[Sequence]:
+        """Return ``count`` sequences at most, those to serve next first, forks that are aside last.
+
+        With thousands in the queue only the first is certain: the top of the heap is looked at, not all of it.
+        """
+        queued = [entry for entry in self._heap[:_MAX_LOOKED_AT] if entry[1] in self._sequences]
+        front = [self._sequences[request_id] for _, request_id in heapq.nsmallest(count, queued)]
+        parked = (request_id for request_ids in self._parked.values() for request_id in request_ids)
+        aside = (self._sequences[request_id] for request_id in parked if request_id in self._sequences)
+        return front + list(itertools.islice(aside, count - len(front)))
 
     def remove(self, request_id: int) -> Sequence:
         """Take one sequence out of turn."""
