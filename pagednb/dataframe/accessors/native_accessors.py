@@ -57,7 +57,7 @@ class NativeFrameAccessor(FrameAccessor):
     @property
     def rows(self) -> Any:
         """The rows as they are now: Polars keeps accessors with frames that may grow."""
-        return NativeFrameRows(self._native)
+        return NativeFrameRows(self._native.clone())
 
     agg = agg_of_all
     aagg = awaitable(agg_of_all)
@@ -97,7 +97,7 @@ class NativeSeriesAccessor(SeriesAccessor):
     @property
     def rows(self) -> Any:
         """The values as they are now."""
-        return NativeSeriesRows(self._native)
+        return NativeSeriesRows(self._native.clone())
 
     agg = agg_of_all
     aagg = awaitable(agg_of_all)

@@ -12,7 +12,7 @@ import pandas as pd
 from pagednb import runtime
 from pagednb.dataframe.prompts.truncation import TruncateOption
 from pagednb.dataframe.results.failures import ErrorPolicy
-from pagednb.dataframe.rows.pandas_rows import FrameRows, SeriesRows
+from pagednb.dataframe.rows.pandas_rows import FrameRows, SeriesRows, as_it_is_now
 from pagednb.dataframe.run.job import awaitable
 from pagednb.dataframe.run.progress import ProgressOption
 from pagednb.dataframe.verbs.agg import agg
@@ -37,8 +37,8 @@ class FrameAccessor:
 
     @property
     def rows(self) -> FrameRows:
-        """The rows that verbs work on."""
-        return FrameRows(self._frame)
+        """The rows that a verb works on, as they are now."""
+        return FrameRows(as_it_is_now(self._frame))
 
     generate = generate
     agenerate = awaitable(generate)
@@ -99,8 +99,8 @@ class SeriesAccessor:
 
     @property
     def rows(self) -> SeriesRows:
-        """The values that verbs work on."""
-        return SeriesRows(self._series)
+        """The values that a verb works on, as they are now."""
+        return SeriesRows(as_it_is_now(self._series))
 
     generate = generate
     agenerate = awaitable(generate)

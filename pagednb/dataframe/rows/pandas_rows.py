@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from pagednb.dataframe.prompts.row_prompts import RowPrompts, frame_prompts, series_prompts
 from pagednb.dataframe.results.columns import as_label, as_series, frame_with_columns, text_array
 from pagednb.dataframe.rows.verb_rows import Target
+
+PandasData = TypeVar("PandasData", pd.DataFrame, pd.Series)
+COPIES_ON_WRITE = int(pd.__version__.split(".")[0]) >= 3
+
+
+def as_it_is_now(data: PandasData) -> PandasData:
+    """Return a copy that changes in place do not reach. pandas 3 copies only what is written; pandas 2 at once."""
+    return data.copy(deep=not COPIES_ON_WRITE)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,7 +38,7 @@ class VerbRows(Protocol):
 
     @property
     def data(self) -> pd.DataFrame | pd.Series:
-        """What the caller has; never changed."""
+        """What the caller had when the verb was called; never changed."""
 
     @property
     def columns(self) -> pd.Index:
@@ -64,4 +64,4 @@ class Accessor(Protocol):
 
     @property
     def rows(self) -> VerbRows:
-        """The rows to work on."""
+        """The rows as they are at this moment: what the caller changes later does not reach them."""

@@ -88,8 +88,9 @@ def agg(
             ``generate``.
         EngineNotLoadedError, CheckpointError, RowErrors: as in ``generate``.
     """
-    prompts = self.rows.prompts(template)
-    groups = RowGroups.of(self.rows.data, by)
+    rows = self.rows
+    prompts = rows.prompts(template)
+    groups = RowGroups.of(rows.data, by)
     split = AggTemplate.of(prompts.template, group_names=groups.names, separator=separator, combine=combine)
     _require_request(split, system)
     target = Target.of(into, DEFAULT_INTO)

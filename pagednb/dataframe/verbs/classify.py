@@ -78,23 +78,24 @@ def classify(
         TemplateError, EngineNotLoadedError, CheckpointError, RowErrors: as in ``generate``.
     """
     refuse_sampling("classify", unknown, ("labels", "multi", "examples", "confidence", "probs", "calibrate"))
+    rows = self.rows
     label_set = LabelSet.of(labels, at_least=1 if multi else 2)
     if min_confidence is not None:
         min_confidence = checked_probability("min_confidence", min_confidence)
     check_calibrate(calibrate)
     target = Target.of(into, DEFAULT_INTO)
     check_errors(errors)
-    rows = RowSample.of(sample, random_state)
+    trial = RowSample.of(sample, random_state)
     kept: dict[str, Any] = {"cache": cache, "checkpoint": checkpoint}
-    options = RunOptions(sample=rows, truncate=truncate, background=background, progress=progress, **kept)
+    options = RunOptions(sample=trial, truncate=truncate, background=background, progress=progress, **kept)
     if multi and examples is not None:
         raise NotSupportedYetError("examples= with multi=True is not built yet.", hint="Put them into the template.")
-    turns = example_turns(examples, self.rows, template, target.into, label_set.texts)
+    turns = example_turns(examples, rows, template, target.into, label_set.texts)
     asked = {"labels": label_set.as_json(), "multi": multi, "confidence": confidence, "probs": probs}
     asked |= {"min_confidence": min_confidence, "calibrate": calibrate}
     made = LabelColumns(
         label_set.texts,
-        self.rows.data.index,
+        rows.data.index,
         target.into,
         has_confidence=confidence,
         has_probs=probs,
@@ -102,7 +103,7 @@ def classify(
     )
     return LabelRun(
         verb="classify",
-        rows=self.rows,
+        rows=rows,
         template=template,
         target=target,
         errors=errors,

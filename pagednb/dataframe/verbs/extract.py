@@ -68,21 +68,22 @@ def extract(
         OptionError: a column of a field's name is there already, or as in ``generate``.
         TemplateError, EngineNotLoadedError, RowErrors: as in ``generate``.
     """
+    rows = self.rows
     columns = ExtractedColumns(required_schema(schema, response_format), into, expand)
-    columns.check(self.rows.columns)
+    columns.check(rows.columns)
     check_errors(errors)
-    rows = RowSample.of(sample, random_state)
+    trial = RowSample.of(sample, random_state)
     kept: dict[str, Any] = {"cache": cache, "checkpoint": checkpoint}
-    options = RunOptions(sample=rows, truncate=truncate, background=background, progress=progress, **kept)
-    prompts = schema_prompts(self.rows.prompts(template), columns.schema)
+    options = RunOptions(sample=trial, truncate=truncate, background=background, progress=progress, **kept)
+    prompts = schema_prompts(rows.prompts(template), columns.schema)
     engine, params = engine_and_params(schema_params(sampling_params, sampling, columns.schema), {}, system)
 
     def values_of(outcome: RowOutcome[Any]) -> Mapping[str, Any]:
         # each row its own objects, also where equal rows share an answer
-        return columns.series_of([copy.deepcopy(value) for value in outcome.values], self.rows.data.index)
+        return columns.series_of([copy.deepcopy(value) for value in outcome.values], rows.data.index)
 
     verb = ColumnVerb(
-        rows=self.rows,
+        rows=rows,
         engine=engine,
         prompts=prompts,
         task=ExtractTask(params, columns.schema, makes_instances=not expand),

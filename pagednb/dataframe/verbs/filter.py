@@ -61,13 +61,14 @@ def filter(
         TemplateError, OptionError, EngineNotLoadedError, CheckpointError, RowErrors: as in ``classify``.
     """
     refuse_sampling("filter", unknown, ("threshold", "confidence", "calibrate"))
+    rows = self.rows
     threshold = checked_probability("threshold", threshold)
     check_calibrate(calibrate)
     target = Target.of(into, DEFAULT_INTO)
     check_errors(errors)
-    rows = RowSample.of(sample, random_state)
+    trial = RowSample.of(sample, random_state)
     kept: dict[str, Any] = {"cache": cache, "checkpoint": checkpoint}
-    options = RunOptions(sample=rows, truncate=truncate, background=background, progress=progress, **kept)
+    options = RunOptions(sample=trial, truncate=truncate, background=background, progress=progress, **kept)
 
     def columns(given: np.ndarray) -> dict[str, Any]:
         yes = yes_probabilities(given)[:, 0]
@@ -77,7 +78,7 @@ def filter(
 
     return LabelRun(
         verb="filter",
-        rows=self.rows,
+        rows=rows,
         template=template,
         target=target,
         errors=errors,

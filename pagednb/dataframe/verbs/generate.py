@@ -98,24 +98,25 @@ def generate(
         CheckpointError: the checkpoint belongs to another run; says what differs.
         RowErrors: rows failed and ``errors="raise"``.
     """
-    prompts = self.rows.prompts(template)
+    rows = self.rows
+    prompts = rows.prompts(template)
     sampling |= {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
     sampling |= {"seed": seed, "stop": stop, "n": n, "logprobs": 0 if logprobs is True else logprobs or None}
     target = Target.of(into, DEFAULT_INTO)
     check_errors(errors)
-    rows = RowSample.of(sample, random_state)
+    trial = RowSample.of(sample, random_state)
     kept: dict[str, Any] = {"cache": cache, "checkpoint": checkpoint}
-    options = RunOptions(sample=rows, truncate=truncate, background=background, progress=progress, **kept)
+    options = RunOptions(sample=trial, truncate=truncate, background=background, progress=progress, **kept)
     engine, params = engine_and_params(sampling_params, sampling, system)
     is_one_text = params.n == 1 and params.logprobs is None
 
     def columns(outcome: RowOutcome[Any]) -> dict[str, Any]:
         if is_one_text:
             return {target.into: text_array(outcome.values)}
-        return texts_columns(outcome, target.into, params, self.rows.data.index)
+        return texts_columns(outcome, target.into, params, rows.data.index)
 
     verb = ColumnVerb(
-        rows=self.rows,
+        rows=rows,
         engine=engine,
         prompts=prompts,
         task=GenerateTask(params) if is_one_text else TextsTask(params),

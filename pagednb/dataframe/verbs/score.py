@@ -62,27 +62,28 @@ def score(
         TemplateError, OptionError, EngineNotLoadedError, CheckpointError, RowErrors: as in ``classify``.
     """
     refuse_sampling("score", unknown, ("scale", "choices", "probs", "calibrate"))
+    rows = self.rows
     answers = ScoreScale.of(choices, scale)
     check_calibrate(calibrate)
     target = Target.of(into, DEFAULT_INTO)
     check_errors(errors)
-    rows = RowSample.of(sample, random_state)
+    trial = RowSample.of(sample, random_state)
     kept: dict[str, Any] = {"cache": cache, "checkpoint": checkpoint}
-    options = RunOptions(sample=rows, truncate=truncate, background=background, progress=progress, **kept)
+    options = RunOptions(sample=trial, truncate=truncate, background=background, progress=progress, **kept)
 
     def columns(given: np.ndarray) -> dict[str, Any]:
         probabilities = given[:, 0]
         expected = probabilities @ np.array(answers.numbers)
         made: dict[str, Any] = {target.into: pd.arrays.FloatingArray(np.nan_to_num(expected), np.isnan(expected))}
         if probs:
-            made[f"{target.into}_probs"] = probability_column(probabilities, answers.texts, self.rows.data.index)
+            made[f"{target.into}_probs"] = probability_column(probabilities, answers.texts, rows.data.index)
         return made
 
     asked: dict[str, Any] = {"scale": scale and list(scale), "probs": probs, "calibrate": calibrate}
     asked["choices"] = None if choices is None else answers.as_choices()
     return LabelRun(
         verb="score",
-        rows=self.rows,
+        rows=rows,
         template=template,
         target=target,
         errors=errors,
