@@ -97,7 +97,7 @@ class NativeSeriesAccessor(SeriesAccessor):
     @property
     def rows(self) -> Any:
         """The values as they are now."""
-        return NativeSeriesRows(self._native.clone())
+        return NativeSeriesRows(self._native.alias(self._native.name))  # a copy: narwhals' series cannot be cloned
 
     agg = agg_of_all
     aagg = awaitable(agg_of_all)

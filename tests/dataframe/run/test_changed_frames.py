@@ -87,6 +87,14 @@ def test_a_changed_frame_of_polars(engine: FakeEngine) -> None:
     assert last_run().frame.to_dict(as_series=False) == {"text": TEXTS, "generated": [reverse(t) for t in TEXTS]}
 
 
+def test_a_changed_series_of_polars(engine: FakeEngine) -> None:
+    data = pl.Series("text", TEXTS)
+    frame(data).generate()
+    data[0] = "x"
+    data.append(pl.Series(["more"]))
+    assert last_run().frame.to_list() == [reverse(text) for text in TEXTS]
+
+
 def test_a_frame_changed_while_it_is_reviewed() -> None:
     data = pd.DataFrame({"text": TEXTS, "team": pd.Categorical(["a", "b", "a", "b"])})
     review = frame(data).review("team", below=None, columns=["text"])
