@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +101,11 @@ class PagednbMagics(Magics):
             conversation = self._conversation(options).asked(text)
             prompt = _prompt(engine, conversation, options)
             params = SamplingParams(**{"temperature": 0.0, **engine.resolved.generation_config, **options.sampling})
-            if cell is None:
-                output = engine.generate([prompt], params)[0]
-            else:
-                with contextlib.closing(engine.stream(prompt, params)) as steps:
+            # a stream in both forms: somebody waits, so batch jobs on the same engine let it go first
+            with contextlib.closing(engine.stream(prompt, params)) as steps:
+                if cell is None:
+                    (output,) = deque(steps, maxlen=1)
+                else:
                     output = stream_to_display(steps, ANSWER_FORMATS[options.format])
         self._keep(output, conversation, options)
         if cell is None:

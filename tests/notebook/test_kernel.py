@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Iterator
 
-import pytest
-from support.kernel import Executed, RealKernel, real_kernel
-from support.tiny_models import tiny_model
+from support.kernel import Executed, RealKernel
 
 MAX_MESSAGES_PER_S = 15
 NUM_TOKENS = 600
-
-
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealKernel]:
-    """A kernel with a model that never ends a text by itself."""
-    folder = tiny_model("llama3.2", tmp_path_factory.mktemp("model"), tokenizer=True, eos_token_id=None)
-    with real_kernel() as kernel:
-        kernel.run(f"%load_ext pagednb\n%llm load '{folder}' --device cpu --dtype float32")
-        yield kernel
 
 
 def times_s(executed: Executed) -> list[float]:
@@ -75,11 +63,3 @@ def test_a_mistake_fails_the_cell_in_one_line(kernel: RealKernel) -> None:
     text = "".join(message["content"]["text"] for message in executed.of_type("stream"))
     assert text == "UsageError: Unknown flag '--max-tokns'. Did you mean --max-tokens?\n"
     assert executed.of_type("error") == []
-
-
-def test_unload_ext_leaves_no_thread(kernel: RealKernel) -> None:
-    threads = "import threading; print([t.name for t in threading.enumerate() if 'pagednb' in t.name])"
-    assert "pagednb" in kernel.run(threads).stdout
-    kernel.run("%unload_ext pagednb")
-    assert kernel.run(threads).stdout == "[]\n"
-    assert kernel.finish(kernel.start("%llm status")).reply["status"] == "error"

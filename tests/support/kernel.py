@@ -14,6 +14,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 TIMEOUT_S = 120.0
+GRACE_S = 5.0
+"""How long a front end waits for a kernel to end before it kills it."""
 Message = dict[str, Any]
 
 
@@ -63,15 +65,54 @@ class RealKernel:
                 return message
             assert not is_idle(message, msg_id), f"the cell ended without {kind}"
 
+    def comm_id(self, widget: str) -> str:
+        """Return the id of a widget's comm; a cell knows the widget as ``widget``."""
+        return self.run(f"print({widget}.comm.comm_id)").stdout.strip()
+
     def press(self, widget: str, data: dict[str, Any]) -> list[Message]:
         """Send what a front end sends when somebody uses a widget, which a cell knows as ``widget``."""
-        comm_id = self.run(f"print({widget}.comm.comm_id)").stdout.strip()
+        return self.drain(self.send_comm(self.comm_id(widget), data))
+
+    def send_comm(self, comm_id: str, data: dict[str, Any], *, subshell_id: str | None = None) -> str:
+        """Send a front end's message to a comm, through a subshell if one is named; return its id."""
         message = self._client.session.msg("comm_msg", {"comm_id": comm_id, "data": data})
+        message["header"]["subshell_id"] = subshell_id
         self._client.shell_channel.send(message)
-        return self.drain(message["header"]["msg_id"])
+        return str(message["header"]["msg_id"])
+
+    def create_subshell(self) -> str | None:
+        """Start a second shell on a thread of its own, as JupyterLab does; None where ipykernel has no such thing."""
+        info = self.reply_to(self._client.kernel_info())
+        if "kernel subshells" not in info.get("supported_features", ()):
+            return None
+        request = self._client.session.msg("create_subshell_request")
+        self._client.control_channel.send(request)
+        reply = self._client.get_control_msg(timeout=TIMEOUT_S)["content"]
+        assert reply["status"] == "ok", reply
+        return str(reply["subshell_id"])
+
+    def complete(self, code: str) -> list[str]:
+        """Return what the Tab key offers at the end of ``code``."""
+        reply = self.reply_to(self._client.complete(code))
+        assert reply["status"] == "ok" and reply["cursor_end"] == len(code), reply
+        return [code[: reply["cursor_start"]] + match for match in reply["matches"]]
 
     def interrupt(self) -> None:
         self._manager.interrupt_kernel()
+
+    def shut_down(self) -> int | None:
+        """Ask the kernel to end, as a restart does first; return its exit status, None if it did not end by itself."""
+        process = self._manager.provisioner.process
+        self._manager.request_shutdown(restart=True)
+        deadline_s = time.monotonic() + GRACE_S
+        while process.poll() is None and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        return process.returncode
+
+    def restart(self) -> None:
+        """Start a new process in the place of the one that ended, for the same front end."""
+        self._manager.restart_kernel(now=True)
+        self._client.wait_for_ready(timeout=TIMEOUT_S)
 
     def reply_to(self, msg_id: str) -> Message:
         """Wait for the cell's reply."""
@@ -85,14 +126,15 @@ class RealKernel:
         reply = self.reply_to(msg_id)
         return Executed(msg_id, reply, self.drain(msg_id))
 
-    def drain(self, msg_id: str) -> list[Message]:
-        """Return what is published until the cell is idle."""
+    def drain(self, *msg_ids: str) -> list[Message]:
+        """Return what is published until the kernel is done with all of these messages."""
         published = []
-        while True:
+        busy = set(msg_ids)
+        while busy:
             message = self._client.get_iopub_msg(timeout=TIMEOUT_S)
             published.append(message)
-            if is_idle(message, msg_id):
-                return published
+            busy = {msg_id for msg_id in busy if not is_idle(message, msg_id)}
+        return published
 
     def published_within(self, seconds: float) -> list[Message]:
         """Return what is published in the next seconds, though no cell runs."""

@@ -1,0 +1,126 @@
+"""Jobs on threads of their own in a real kernel: nothing under a foreign cell, interrupts and Stop at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.kernel import RealKernel
+
+TOO_LONG_S = 5.0
+"""Far more than an interrupt takes (0.1 s), and far less than the work that it ends."""
+
+SET_UP = """
+import threading, time
+import ipywidgets
+import pandas as pd
+import pagednb as pnb
+rows = pd.DataFrame({"text": [f"where is order {i}, it was late again" for i in range(4000)]})
+ask = dict(template="{text}", temperature=0, max_tokens=100, cache=False)
+start_job = lambda: rows.llm.generate(**ask, background=True)
+job = None
+"""
+ENGINE_IS_FREE = """
+status = pnb.status().scheduler
+assert (status.num_running, status.num_waiting, status.num_used_blocks) == (0, 0, 0), status
+assert rows.head(3).llm.generate(**ask)["generated"].notna().all()
+"""
+STOP_BUTTON = """
+threads = []
+def stop(_):
+    threads.append(threading.current_thread().name)
+    job.cancel()
+button = ipywidgets.Button(description="Stop")
+button.on_click(stop)
+job = start_job()
+while not job.progress.rows_done:
+    time.sleep(0.01)
+"""
+JOB_WAS_STOPPED = """
+assert job.is_done and len(threads) == 1, (job, threads)
+assert 0 < job.partial()["generated"].notna().sum() < len(rows), job
+"""
+CLICK = {"method": "custom", "content": {"event": "click"}}
+
+
+@pytest.fixture
+def rows(kernel: RealKernel) -> Iterator[RealKernel]:
+    """A kernel with more rows than any test waits for; it must be free afterwards."""
+    kernel.run(SET_UP)
+    yield kernel
+    kernel.run("if job is not None: job.cancel()")
+    kernel.run(ENGINE_IS_FREE)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "rows.llm.generate(**ask)",
+        "await rows.llm.agenerate(**ask)",
+        "job = start_job(); job.result()",
+        "job = start_job(); await job",
+        "pnb.runtime.get_engine().generate(rows.text.tolist(), pnb.SamplingParams(max_tokens=100))",
+    ],
+)
+def test_an_interrupt_gives_the_prompt_back(
+    rows: RealKernel, cell: str, record_property: Callable[[str, object], None]
+) -> None:
+    msg_id = rows.start(f"print('running', flush=True)\n{cell}")
+    rows.wait_for(msg_id, "stream")
+    time.sleep(0.3)
+    asked_s = time.perf_counter()
+    rows.interrupt()
+    reply = rows.reply_to(msg_id)
+    answer_s = time.perf_counter() - asked_s
+    record_property("answer_s", answer_s)
+    rows.drain(msg_id)
+    assert reply["status"] == "error" and reply["ename"] in ("KeyboardInterrupt", "CancelledError"), reply
+    assert answer_s < TOO_LONG_S
+    if cell.startswith("job"):
+        rows.run("assert not job.is_done, 'the interrupt ends the wait, not the job'")
+
+
+def test_a_job_publishes_nothing_under_a_foreign_cell(rows: RealKernel) -> None:
+    rows.run("job = start_job()")
+    printing = rows.run("for i in range(5):\n    print(i, flush=True)\n    time.sleep(0.05)")
+    streaming = rows.run("%%generate --max-tokens 30\nthe lazy dog")
+    answering = rows.run("answer = %generate --max-tokens 30 the lazy dog")
+    rows.run("assert not job.is_done, job")
+    assert rows.published_within(0.5) == []
+    for executed in (printing, streaming, answering):
+        assert {message["parent_header"]["msg_id"] for message in executed.published} == {executed.msg_id}
+    assert printing.stdout == "0\n1\n2\n3\n4\n" and printing.display_data == []
+    assert streaming.stdout == ""
+    assert {message["msg_type"] for message in answering.published} == {"status", "execute_input"}
+
+
+def test_a_job_that_fails_publishes_nothing_until_it_is_asked(rows: RealKernel) -> None:
+    rows.run("job = start_job()\nmodel = pnb.runtime.get_engine().config.model")
+    unloading = rows.run("pnb.unload(); time.sleep(0.2)")
+    assert {message["msg_type"] for message in unloading.published} == {"status", "execute_input"}
+    failed = rows.finish(rows.start("job.result()"))
+    assert failed.reply["ename"] == "EngineDeadError"
+    rows.run("%llm load {model} --device cpu --dtype float32 --max-num-seqs 16")
+
+
+@pytest.mark.parametrize("is_through_subshell", [False, True])
+def test_a_button_stops_a_job(rows: RealKernel, *, is_through_subshell: bool) -> None:
+    subshell_id = rows.create_subshell() if is_through_subshell else None
+    if is_through_subshell and subshell_id is None:
+        pytest.skip("this ipykernel has no subshells")
+    rows.run(STOP_BUTTON)
+    published = rows.drain(rows.send_comm(rows.comm_id("button"), CLICK, subshell_id=subshell_id))
+    rows.run(JOB_WAS_STOPPED)
+    assert [message["msg_type"] for message in published if message["msg_type"] != "status"] == []
+
+
+def test_a_button_pressed_while_a_cell_runs_stops_the_job_by_the_end_of_the_cell(rows: RealKernel) -> None:
+    """Some ipykernels run the click at once on a subshell's thread, others when the cell is over."""
+    rows.run(STOP_BUTTON)
+    comm_id, subshell_id = rows.comm_id("button"), rows.create_subshell()
+    msg_id = rows.start("print('running', flush=True)\ntime.sleep(0.5)")
+    rows.wait_for(msg_id, "stream")
+    click_id = rows.send_comm(comm_id, CLICK, subshell_id=subshell_id)
+    rows.drain(msg_id, click_id)
+    rows.run(JOB_WAS_STOPPED)
