@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from pagednb.llm import LLM
     from pagednb.runtime import status, unload
     from pagednb.sampling_params import SamplingParams
+    from pagednb.server.serve import serve
 
 __version__ = VERSION
-__all__ = ["Checkpoint", "LLM", "SamplingParams", "evaluate", "frame", "last_run", "load", "status", "unload"]
+__all__ = ["Checkpoint", "LLM", "SamplingParams", "evaluate", "frame", "last_run", "load", "serve", "status", "unload"]
 
 _NAME_TO_MODULE = {
     "Checkpoint": "pagednb.dataframe.kept.checkpoint",
@@ -32,6 +33,7 @@ _NAME_TO_MODULE = {
     "evaluate": "pagednb.dataframe.evaluation.evaluate",
     "frame": "pagednb.dataframe.accessor",
     "last_run": "pagednb.dataframe.results.last_run",
+    "serve": "pagednb.server.serve",
     "status": "pagednb.runtime",
     "unload": "pagednb.runtime",
 }

@@ -68,16 +68,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pagednb.benchmark": TOP_FILES
     | ENGINE
     | {"pagednb.scheduler.output", "pagednb.scheduler.stats", "pagednb.models.resolve"},
-    "pagednb.command_line": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.benchmark"},
-    "pagednb": TOP_FILES | SURFACE_FILES | {"pagednb.notebook", "pagednb.dataframe", "pagednb.command_line"},
+    "pagednb.command_line": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.benchmark", "pagednb.server"},
+    "pagednb.server": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.rendering.thinking"},
+    "pagednb.server.__main__": {"pagednb.command_line"},
+    "pagednb": TOP_FILES
+    | SURFACE_FILES
+    | {"pagednb.notebook", "pagednb.dataframe", "pagednb.command_line", "pagednb.server.serve"},
 }
 # library -> the only places that may import it
 ONLY_IN = {
     "IPython": {"pagednb.notebook"},
+    "fastapi": {"pagednb.server"},
     "ipywidgets": {"pagednb.notebook", "pagednb.widgets"},
     "narwhals": {"pagednb.dataframe"},
     "pandas": {"pagednb.dataframe"},
     "triton": {"pagednb.kernels"},
+    "uvicorn": {"pagednb.server"},
 }
 # folders of pagednb.dataframe from the ground up: each may import those before it, files beside them any of them
 DATAFRAME_FLOORS = (

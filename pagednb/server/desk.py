@@ -1,0 +1,122 @@
+"""The routes' only way to the engine: admits requests, hands them over, and ends them all when the server stops."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from starlette.types import Receive
+
+from pagednb.errors import PagednbError
+from pagednb.sampling_params import SamplingParams
+from pagednb.server.api_error import RETRY_AFTER, TOO_MANY, UNAVAILABLE, ApiError, as_api_error
+from pagednb.server.prompts import TokenIds
+from pagednb.server.served_call import ServedCall
+from pagednb.server.settings import ServerSettings
+from pagednb.server.switchboard import Switchboard
+
+if TYPE_CHECKING:
+    from pagednb.engine.llm_engine import LLMEngine
+
+T = TypeVar("T")
+NUM_THREADS = 4
+"""Threads that encode long texts, lay out long chats and compile constraints: work that would stop all streams."""
+
+
+class Desk:
+    """Open between ``opened``'s begin and end, on the event loop that it was opened on.
+
+    Attributes:
+        num_sequences: sequences under way.
+        num_refused: requests that found the queue full.
+    """
+
+    def __init__(self, engine: LLMEngine, settings: ServerSettings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.num_sequences = 0
+        self.num_refused = 0
+        self._calls: dict[ServedCall, int] = {}  # with their numbers of sequences
+        self._switchboard: Switchboard | None = None
+        self._threads: concurrent.futures.ThreadPoolExecutor | None = None
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Serve calls inside the block; whoever still waits at its end is told."""
+        self._switchboard = Switchboard(asyncio.get_running_loop())
+        self._threads = concurrent.futures.ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="pagednb-serve")
+        try:
+            yield
+        finally:
+            self.end_all()
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            self._threads = None
+
+    async def apart(self, function: Callable[[], T]) -> T:
+        """Run what takes long on another thread and return its result. Raises what it raises."""
+        if self._threads is None:
+            raise _closed()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    async def submit(
+        self, receive: Receive, prompts: Sequence[TokenIds], params: SamplingParams, *, stream: bool
+    ) -> ServedCall:
+        """Hand prompts to the engine and return the call, which must be given back to ``close``.
+
+        Raises:
+            ApiError: what cannot be run, too much is under way, or the engine is gone; nothing is left of it.
+        """
+        call = self._admit(len(prompts) * params.n, stream=stream)
+        try:
+            call.watch(receive)
+            if params.constraint is None:
+                call.submit(prompts, params)
+            else:
+                await self.apart(lambda: call.submit(prompts, params))
+        except PagednbError as error:
+            self.close(call)
+            raise as_api_error(error) from None
+        except BaseException:  # cancelled: the server stops
+            self.close(call)
+            raise
+        return call
+
+    def close(self, call: ServedCall) -> None:
+        """Take a call off the books and abort what is left of it. Safe to call twice."""
+        self.num_sequences -= self._calls.pop(call, 0)
+        call.close()
+
+    def end_all(self) -> None:
+        """Take nothing new, and tell everyone who waits that the server stops."""
+        self._switchboard = None
+        for call in self._calls:
+            call.end(_closed())
+
+    def _admit(self, num_sequences: int, *, stream: bool) -> ServedCall:
+        if self._switchboard is None:
+            raise _closed()
+        limit = self.settings.max_sequences
+        if num_sequences > limit:
+            raise ApiError(f"The request asks for {num_sequences:,} sequences; at most {limit:,} may be under way.")
+        if self.num_sequences + num_sequences > limit:
+            self.num_refused += 1
+            raise ApiError(
+                f"{self.num_sequences:,} sequences are under way, and at most {limit:,} may be. Try again in a moment.",
+                status=TOO_MANY,
+                code="queue_full",
+                headers=RETRY_AFTER,
+            )
+        try:
+            call = ServedCall(self.engine, self._switchboard, stream=stream)
+        except PagednbError as error:
+            raise as_api_error(error) from None
+        self._calls[call] = num_sequences
+        self.num_sequences += num_sequences
+        return call
+
+
+def _closed() -> ApiError:
+    return ApiError("The server is stopping.", status=UNAVAILABLE, code="server_stopping", headers=RETRY_AFTER)

@@ -1,0 +1,54 @@
+"""What a client is told of errors that FastAPI finds before, or raises instead of, our routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from pagednb.errors import nearest_name
+from pagednb.server.api_error import BAD_REQUEST, ApiError, error_body
+from pagednb.server.json_response import JsonResponse
+from pagednb.server.protocol.chat_request import ChatRequest
+from pagednb.server.protocol.completion_request import CompletionRequest
+
+_KNOWN_NAMES = {*ChatRequest.model_fields, *CompletionRequest.model_fields}
+
+
+async def answer_http_error(request: Request, error: Exception) -> Response:
+    """Answer an ``ApiError``, or what the router raises for unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    body = error.body() if isinstance(error, ApiError) else error_body(error.status_code, str(error.detail))
+    return JsonResponse(body, error.status_code, error.headers)
+
+
+async def answer_invalid_body(request: Request, error: Exception) -> Response:
+    """Answer 400, naming the first field that is wrong and all that is wrong with it."""
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    place = _place(errors[0])
+    reasons = dict.fromkeys(_reason(each) for each in errors if _place(each)[:1] == place[:1])
+    message = f"{'; or '.join(reasons)}."
+    param = ".".join(map(str, place)) or None
+    return JsonResponse(error_body(BAD_REQUEST, message, param=param), BAD_REQUEST)
+
+
+def _place(error: dict[str, Any]) -> Sequence[str | int]:
+    """Return where in the body an error is, as keys and indexes."""
+    place: Sequence[str | int] = error["loc"]
+    return place[1:] if place[:1] == ("body",) else place
+
+
+def _reason(error: dict[str, Any]) -> str:
+    if error["type"] == "json_invalid":
+        return f"The body is not valid JSON: {error['ctx']['error']}"
+    name = ".".join(map(str, _place(error)))
+    if error["type"] == "extra_forbidden":
+        nearest = nearest_name(name, _KNOWN_NAMES)
+        return f"There is no field {name!r}" + (f"; did you mean {nearest!r}?" if nearest else "")
+    where = f"{name}: " if name else "Body: "
+    return where + str(error["msg"])

@@ -1,0 +1,45 @@
+"""From prompts as clients send them to token ids, on another thread where that takes long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+
+from pagednb.errors import PagednbError
+from pagednb.server.api_error import ApiError, as_api_error
+
+if TYPE_CHECKING:
+    from pagednb.server.desk import Desk
+
+TokenIds: TypeAlias = list[int] | np.ndarray
+
+SHORT_TEXT_CHARS = 2000
+"""Texts up to here are encoded at once: a millisecond, where another thread costs a tenth of that and a wait."""
+
+
+async def completion_prompts(desk: Desk, sent: Any, *, add_special_tokens: bool = True) -> list[TokenIds]:
+    """Return the token ids of a prompt or of each of several; ``sent`` is as ``CompletionRequest.prompt``.
+
+    Raises:
+        ApiError: there is none, there are too many, or a text that cannot be encoded.
+    """
+    prompts = sent if isinstance(sent, list) and sent and not isinstance(sent[0], int) else [sent]
+    if len(prompts) > desk.settings.max_prompts:
+        raise ApiError(f"A request has at most {desk.settings.max_prompts:,} prompts.", param="prompt")
+    if not isinstance(prompts[0], str):
+        return prompts
+    return await encoded(desk, prompts, add_special_tokens=add_special_tokens)
+
+
+async def encoded(desk: Desk, texts: Sequence[str], *, add_special_tokens: bool) -> list[TokenIds]:
+    """Return the token ids of texts. Raises ApiError for a text that cannot be encoded."""
+
+    def encode() -> list[TokenIds]:
+        return cast("list[TokenIds]", desk.engine.encode(texts, add_special_tokens=add_special_tokens))
+
+    try:
+        return encode() if sum(map(len, texts)) <= SHORT_TEXT_CHARS else await desk.apart(encode)
+    except PagednbError as error:
+        raise as_api_error(error) from None

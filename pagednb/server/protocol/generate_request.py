@@ -1,0 +1,16 @@
+"""The body of ``/generate``, the endpoint of vLLM's first demonstration server."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pagednb.server.protocol.sampling_fields import SamplingFields
+
+
+class GenerateRequest(SamplingFields):
+    """A prompt, with sampling parameters beside it."""
+
+    prompt: str
+    stream: bool | None = None
+    use_beam_search: Literal[False] | None = None
+    best_of: Literal[1] | None = None

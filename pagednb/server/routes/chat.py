@@ -1,0 +1,87 @@
+"""``/v1/chat/completions``: a conversation in, its next turn out, in one piece or as a stream."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from pagednb.server.api_error import ApiError
+from pagednb.server.chat_answer import ChatAnswer
+from pagednb.server.chat_prompt import ChatPrompt, chat_prompt
+from pagednb.server.chat_template import ChatTemplate
+from pagednb.server.choice_reader import ChoiceReader
+from pagednb.server.desk import Desk
+from pagednb.server.event_stream import EventStream
+from pagednb.server.json_response import JsonResponse
+from pagednb.server.protocol.chat_request import ChatRequest, ResponseFormat
+from pagednb.server.sampling import sampling_params
+from pagednb.server.served_model import require_model
+from pagednb.server.tools.tool_choice import ToolChoice, tool_choice_of
+
+
+def chat_routes(desk: Desk) -> APIRouter:
+    """Return the route."""
+    router = APIRouter()
+    template = ChatTemplate.of(desk.engine, desk.settings.tool_format)
+
+    @router.post("/v1/chat/completions", response_model=None)
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        """Answer a conversation, perhaps with calls of its tools."""
+        require_model(desk.settings, body.model)
+        if body.stream_options is not None and not body.stream:
+            raise ApiError("stream_options belongs to a stream.", param="stream_options")
+        choice = tool_choice_of(body)
+        kwargs = template.checked(body.chat_template_kwargs)
+        opens = body.add_generation_prompt is not False
+        overrides = _overrides(body, choice, shows_marks=template.tool_format.marks_are_special)
+        params = sampling_params(desk, body, **overrides)
+        prompt = await chat_prompt(desk, template, body.messages, choice.tools, add_generation_prompt=opens, **kwargs)
+        call = await desk.submit(request.receive, [prompt.token_ids], params, stream=bool(body.stream))
+        answer = ChatAnswer(
+            desk,
+            call,
+            functools.partial(_reader, choice, template, prompt),
+            num_answers=params.n,
+            num_top=params.logprobs,
+            called_reason="stop" if choice.forced_name is not None else "tool_calls",
+        )
+        if not body.stream:
+            return JsonResponse(await answer.whole())
+        has_usage = body.stream_options is not None and body.stream_options.include_usage
+        return EventStream(answer.chunks(has_usage=has_usage), write_timeout_s=desk.settings.write_timeout_s)
+
+    return router
+
+
+def _reader(choice: ToolChoice, template: ChatTemplate, prompt: ChatPrompt) -> ChoiceReader:
+    return ChoiceReader(choice.reader(template.tool_format))
+
+
+def _overrides(body: ChatRequest, choice: ToolChoice, *, shows_marks: bool) -> dict[str, Any]:
+    """Return what the fields of chats make of sampling parameters; an answer is as long as fits unless bounded."""
+    if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
+        raise ApiError("max_tokens and max_completion_tokens are two names of one limit.", param="max_tokens")
+    if body.top_logprobs is not None and not body.logprobs:
+        raise ApiError("top_logprobs needs logprobs to be true.", param="top_logprobs")
+    overrides: dict[str, Any] = {
+        "max_tokens": body.max_completion_tokens if body.max_tokens is None else body.max_tokens,
+        "logprobs": (body.top_logprobs or 0) if body.logprobs else None,
+    }
+    if choice.schema is not None:
+        overrides["schema"] = choice.schema
+    elif body.response_format is not None:
+        overrides |= _form(body.response_format)
+    if choice.tools and shows_marks and body.skip_special_tokens is None:
+        overrides["skip_special_tokens"] = False
+    return overrides
+
+
+def _form(wanted: ResponseFormat) -> dict[str, Any]:
+    if (wanted.type == "json_schema") is (wanted.json_schema is None):
+        raise ApiError("A response_format has a json_schema if its type is json_schema.", param="response_format")
+    if wanted.json_schema is not None:
+        return {"schema": wanted.json_schema.schema_}
+    return {"schema": {"type": "object"}} if wanted.type == "json_object" else {}

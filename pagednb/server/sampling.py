@@ -1,0 +1,65 @@
+"""From the fields of a request to ``SamplingParams``: the model's own defaults, changed by what was given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pagednb.errors import PagednbError
+from pagednb.sampling_params import SamplingParams
+from pagednb.server.api_error import ApiError, as_api_error
+from pagednb.server.protocol.sampling_fields import SamplingFields
+
+if TYPE_CHECKING:
+    from pagednb.server.desk import Desk
+
+_SAME_NAMES = [name for name in SamplingFields.model_fields if name in SamplingParams.__dataclass_fields__]
+_SAME_NAMES.remove("logit_bias")  # JSON's keys are texts
+
+
+def sampling_params(desk: Desk, fields: SamplingFields, **overrides: Any) -> SamplingParams:
+    """Return the parameters of a request; ``overrides`` are set in any case.
+
+    Raises:
+        ApiError: a value out of range, or constraints that cannot be followed.
+    """
+    given = {name: value for name in _SAME_NAMES if (value := getattr(fields, name)) is not None}
+    if fields.logit_bias:
+        given["logit_bias"] = _biases(fields.logit_bias)
+    given |= {**_constraints(fields), **overrides}
+    if (n := given.get("n", 1)) > desk.settings.max_n:
+        raise ApiError(f"n={n} is more than this server gives: {desk.settings.max_n}.", param="n")
+    try:
+        return desk.engine.default_sampling_params(**given)
+    except PagednbError as error:
+        raise as_api_error(error) from None
+    except RecursionError:
+        raise ApiError("The schema is nested too deeply.") from None
+
+
+def _biases(sent: dict[str, float]) -> dict[int, float]:
+    try:
+        return {int(token_id): bias for token_id, bias in sent.items()}
+    except ValueError:
+        raise ApiError("The keys of logit_bias are token ids.", param="logit_bias") from None
+
+
+def _constraints(fields: SamplingFields) -> dict[str, Any]:
+    """Return the constraints that were given under vLLM's names; ``SamplingParams`` refuses more than one."""
+    structured = fields.structured_outputs
+    pairs = [
+        ("schema", fields.guided_json),
+        ("choices", fields.guided_choice),
+        ("regex", fields.guided_regex),
+        ("grammar", fields.guided_grammar),
+    ]
+    if structured is not None:
+        pairs += [
+            ("schema", structured.json_),
+            ("choices", structured.choice),
+            ("regex", structured.regex),
+            ("grammar", structured.grammar),
+        ]
+    given = [(name, value) for name, value in pairs if value is not None]
+    if len(given) > 1:
+        raise ApiError("An answer has one constraint, and several were given.")
+    return dict(given)

@@ -1,0 +1,73 @@
+"""``pagednb.serve``: the loaded engine over HTTP, beside whatever else uses it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pagednb import runtime
+from pagednb.errors import EngineNotLoadedError, OptionError, refuse_unknown_options
+from pagednb.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from pagednb.server.server import Server
+
+_LIBRARIES = ("fastapi", "uvicorn", "prometheus_client")
+
+
+def serve(
+    port: int = 0,
+    *,
+    host: str = "127.0.0.1",
+    api_key: str | None = None,
+    served_model_name: str | Sequence[str] | None = None,
+    **limits: Any,
+) -> Server:
+    """Serve the loaded model to OpenAI's clients, curl and others; the notebook goes on and shares the engine.
+
+    Ends with ``stop()`` of what is returned, with ``pagednb.unload()`` and with ``%unload_ext pagednb``.
+
+    Args:
+        port: 0 takes one that is free.
+        host: Who can reach it: this machine alone; with "0.0.0.0" whoever reaches the machine, so give an ``api_key``.
+        api_key: What clients must send.
+        served_model_name: What clients call the model: a name or several, else that of ``pagednb.load``.
+        limits: ``max_sequences``, ``max_n``, ``max_prompts``, ``max_body_bytes``, ``allowed_origins`` and others;
+            ``help(pagednb.server.settings.ServerSettings)`` explains all.
+
+    Raises:
+        EngineNotLoadedError: there is no model to be served.
+        OptionError: an unknown or wrong option, a port that is taken, or the extra ``serve`` is not installed.
+    """
+    require_libraries()
+    engine = runtime.get_engine()
+    if engine.is_over:
+        raise EngineNotLoadedError("The engine is over.", hint="Load a model again.")
+    settings = make_settings(engine.resolved.name, served_model_name, api_key=api_key, **limits)
+    from pagednb.server.listener import open_listener
+    from pagednb.server.server import Server
+
+    server = Server(engine, open_listener(host, port), settings)
+    runtime.before_unload(server.stop)
+    return server
+
+
+def make_settings(model: str, served_model_name: str | Sequence[str] | None, **options: Any) -> ServerSettings:
+    """Return settings under which ``model`` is served. Raises OptionError as ``serve``."""
+    refuse_unknown_options(options, [field.name for field in dataclasses.fields(ServerSettings)], owner="serve")
+    names = (served_model_name,) if isinstance(served_model_name, str) else tuple(served_model_name or (model,))
+    if "allowed_origins" in options:
+        options["allowed_origins"] = tuple(options["allowed_origins"])
+    return ServerSettings(served_model_names=names, **options)
+
+
+def require_libraries() -> None:
+    """Raise OptionError unless the libraries of the extra ``serve`` are there."""
+    missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise OptionError(
+            f"Serving needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed.",
+            hint='Install them with: pip install "pagednb[serve]"',
+        )

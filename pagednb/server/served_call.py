@@ -1,0 +1,106 @@
+"""One HTTP request's share of the engine: handed over, awaited, and given up when the client is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from starlette.types import Receive
+
+from pagednb.engine.mailbox import NotifyingMailbox
+from pagednb.errors import PagednbError
+from pagednb.outputs import RequestOutput
+from pagednb.sampling_params import SamplingParams
+from pagednb.server.api_error import as_api_error
+from pagednb.server.bell import Bell
+from pagednb.server.prompts import TokenIds
+from pagednb.server.usage import Usage
+
+if TYPE_CHECKING:
+    from pagednb.engine.call import Call
+    from pagednb.engine.llm_engine import LLMEngine
+    from pagednb.server.switchboard import Switchboard
+
+
+class ClientGoneError(Exception):
+    """Nobody is left to answer."""
+
+
+class ServedCall:
+    """Outputs are keyed by the number of their prompt; of a stream they hold only what is new.
+
+    ``usage`` counts what has come so far. Used from the event loop, ``submit`` aside. ``close`` must be called whatever
+    happens; it frees the blocks of what is still running, at once.
+    """
+
+    def __init__(self, engine: LLMEngine, switchboard: Switchboard, *, stream: bool) -> None:
+        self._bell = bell = Bell()
+        mailbox = NotifyingMailbox(lambda: switchboard.ring(bell))  # not of self: such a circle outlives the call
+        self._call: Call[int] = engine.open_call(stream=stream, deltas=stream, returns_prompts=False, mailbox=mailbox)
+        self.usage = Usage()
+        self._watch: asyncio.Task[None] | None = None
+        self._end: Exception | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether outputs are still to come."""
+        return self._call.num_pending > 0
+
+    def submit(self, prompts: Sequence[TokenIds], params: SamplingParams) -> None:
+        """Check the prompts and hand them to the engine. Blocks while a constraint is compiled.
+
+        Raises:
+            PagednbError: what cannot be run; the others may be under way, and end with ``close``.
+        """
+        self.usage.num_prompt_tokens = sum(map(len, prompts))
+        refused = self._call.offer([(index, prompt, params) for index, prompt in enumerate(prompts)])
+        if refused:
+            raise refused[0][1]
+
+    def watch(self, receive: Receive) -> None:
+        """Notice from now on when the client hangs up."""
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.end(ClientGoneError())
+
+        self._watch = asyncio.ensure_future(watch())
+
+    def end(self, error: Exception) -> None:
+        """Let whoever waits for news get ``error`` in their place."""
+        self._end = error
+        self._bell.wake_up()
+
+    async def news(self) -> list[tuple[int, RequestOutput]]:
+        """Return outputs that became complete, or of a stream what is new; none when none is pending.
+
+        Raises:
+            ApiError: the engine failed, or the server stops.
+            ClientGoneError: the client hung up.
+        """
+        while self._end is None:
+            self._bell.arm()  # before looking: what comes in between is heard
+            try:
+                outputs = self._call.poll(0)
+            except PagednbError as error:
+                raise as_api_error(error) from None
+            if outputs or not self.is_pending:
+                self._count(outputs)
+                return outputs
+            await self._bell.heard()
+        raise self._end
+
+    def _count(self, outputs: Sequence[tuple[int, RequestOutput]]) -> None:
+        usage = self.usage
+        for _, output in outputs:
+            usage.num_completion_tokens += sum(len(completion.token_ids) for completion in output.outputs)
+            if output.finished:
+                usage.num_cached_tokens += output.num_cached_tokens
+
+    def close(self) -> None:
+        """Abort what is left, without waiting. Safe to call twice."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._call.abandon()
