@@ -64,6 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # views of models that they are handed
     "pagednb.widgets": set(),
     "pagednb.embedded_model": TOP_FILES,
+    "pagednb.chats": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.rendering", "pagednb.widgets", "pagednb.dataframe"},
     # it watches an engine's steps from outside
     "pagednb.benchmark": TOP_FILES
     | ENGINE
@@ -101,7 +102,7 @@ DATAFRAME_FLOORS = (
     "verbs",
     "accessors",
 )
-NO_TORCH = ("pagednb.scheduler", "pagednb.notebook", "pagednb.dataframe")
+NO_TORCH = ("pagednb.chats", "pagednb.scheduler", "pagednb.notebook", "pagednb.dataframe")
 # in kv_cache only the tensors' store knows torch
 NO_TORCH_FILES = tuple(
     f"pagednb.kv_cache.{name}" for name in ("block_pool", "block_manager", "eviction_queue", "prefix_cache")
