@@ -74,7 +74,7 @@ class FrameAccessor:
             errors, progress: As in ``generate``.
 
         Raises:
-            OptionError: the frame does not know the run, or another model made it.
+            OptionError: the frame does not know the run, another model made it, or its inputs were written over.
             NotSupportedYetError: a verb, or an extract of objects, whose run the frame cannot repeat.
         """
         changed = {"errors": errors, "progress": progress} | ({} if truncate is None else {"truncate": truncate})

@@ -74,6 +74,14 @@ class RunRecord:
             return []
         return [name for name in record.get("columns", ()) if name != into]
 
+    @staticmethod
+    def names_written_since(frame: pd.DataFrame, into: str) -> set[str]:
+        """Return the names of columns that the run of ``into`` made, and those that came after it."""
+        runs = frame.attrs.get(RUNS, {})
+        since = list(runs).index(into)
+        return {name for record in list(runs.values())[since:] for name in record["columns"]}
+
     def added_to(self, attrs: Mapping[Any, Any], into: str) -> dict[Any, Any]:
-        """Return a frame's ``attrs`` with this record under ``into``."""
-        return {**attrs, RUNS: {**attrs.get(RUNS, {}), into: dataclasses.asdict(self)}}
+        """Return a frame's ``attrs`` with this record under ``into``, the last of all."""
+        others = {name: record for name, record in attrs.get(RUNS, {}).items() if name != into}
+        return {**attrs, RUNS: {**others, into: dataclasses.asdict(self)}}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pagednb.dataframe.prompts.row_prompts import frame_prompts
 from pagednb.dataframe.results.columns import as_label
 from pagednb.dataframe.results.record import RunRecord
 from pagednb.dataframe.results.typed_columns import object_column
@@ -33,7 +34,7 @@ def retry_rows(
     first run.
 
     Raises:
-        OptionError: the frame does not know the run, or another model made it.
+        OptionError: the frame does not know the run, another model made it, or its inputs were written over.
         NotSupportedYetError: the run cannot be repeated from its record.
     """
     record = RunRecord.read(frame, into)
@@ -44,11 +45,13 @@ def retry_rows(
     rows = failed_positions(frame, into)
     if not len(rows):
         return frame.copy()
+    template = _template(frame, record.template)
+    _require_inputs(frame, into, record, template)
     again = frame.iloc[rows]
     if record.into is None:  # extract refuses to replace columns that only the schema names
         again = again.drop(columns=[as_label(frame, name) for name in record.columns])
     options = _options(record, {} if max_tokens is None else {"max_tokens": max_tokens}) | changed
-    done = verb_of(again, record.verb)(_template(frame, record.template), **options)
+    done = verb_of(again, record.verb)(template, **options)
     return _with_rows(frame, rows, done, [*record.columns], into)
 
 
@@ -82,6 +85,17 @@ def _options(record: RunRecord, changed_sampling: Mapping[str, Any]) -> dict[str
 def _template(frame: pd.DataFrame, template: str) -> Hashable:
     """A column's label where the record has its text: labels need not be texts."""
     return next((label for label in frame.columns if str(label) == template), template)
+
+
+def _require_inputs(frame: pd.DataFrame, into: str, record: RunRecord, template: Hashable) -> None:
+    """Refuse a run whose rows cannot be read any more: their columns hold answers now."""
+    written = RunRecord.names_written_since(frame, into)
+    for name in frame_prompts(frame, template).template.names:
+        if name in written:
+            raise OptionError(
+                f"The column {name!r}, which {record.verb} read, was written over by it or by a later run.",
+                hint=f"Run {record.verb} again on the frame as it was, with another into=.",
+            )
 
 
 def _with_rows(

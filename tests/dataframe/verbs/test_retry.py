@@ -113,3 +113,26 @@ def test_what_cannot_be_repeated_says_why(engine: FakeEngine) -> None:
     engine.resolved.name = "other/model"
     with pytest.raises(OptionError, match="'other/model' is loaded"):
         frame(before).retry("out")
+
+
+@pytest.mark.parametrize("into", ["text", "later"])
+def test_a_run_whose_inputs_are_gone_is_refused(into: str, engine: FakeEngine) -> None:
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 200
+    data = pd.DataFrame({"text": TEXTS})
+    with pytest.warns(RowErrorsWarning):
+        before = frame(data).generate("{text}!", into=into)
+    if into == "later":
+        with pytest.warns(RowErrorsWarning):
+            before = frame(before).generate("{text}?", into="text")
+    assert before[f"{into}_error"].notna().sum() == 2
+    with pytest.raises(OptionError, match="'text', which generate read, was written over"):
+        frame(before).retry(into, truncate="right")
+
+
+def test_what_earlier_runs_wrote_is_an_input_like_any_other(engine: FakeEngine) -> None:
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 200
+    before = frame(pd.DataFrame({"text": ["a", "b"]})).generate("text", into="first")
+    with pytest.warns(RowErrorsWarning):
+        before = frame(before).generate("{first}" + "x" * 300, into="second")
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 2000
+    assert frame(before).retry("second")["second"].notna().all()
