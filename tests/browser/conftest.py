@@ -1,0 +1,85 @@
+"""A real browser for tests: ``page``, a widget ``mounted`` alone on a page, and notebooks in a real ``lab``.
+
+Run by ``make test-browser`` and not by ``make test``: they need Debian's ``chromium`` and the extra ``browser``.
+Whatever a test does, no request may leave the machine, no script may fail unnoticed and no dialog may open.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from support.mounted_widget import MountedWidget
+from support.page_watch import PageWatch
+
+HERE = pathlib.Path(__file__).parent
+OUTPUT = HERE / "output"
+WIDGET_FILES = HERE.parents[1] / "widgets" / "static"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+TIMEOUT_MS = 60_000
+"""For everything that a test waits for: a machine may be busy, and a test that waits costs nothing."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder ``browser``."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Keep a picture of the page on which a test failed."""
+    report = yield
+    page = getattr(item, "funcargs", {}).get("page")
+    if report.when == "call" and report.failed and page is not None and not page.is_closed():
+        page.screenshot(path=OUTPUT / f"failed-{item.name}.png")
+    return report
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    found = [path for name in CHROMIUM if (path := shutil.which(name))]
+    assert found, "There is no chromium on this machine. Debian and Ubuntu: apt-get install chromium"
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # chromium's sandbox refuses to run as root
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found[0], args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page_watch() -> PageWatch:
+    """What ``page`` did so far beyond what is seen. A test that provokes errors on purpose clears what it has read."""
+    return PageWatch()
+
+
+@pytest.fixture
+def page(chromium: Browser, page_watch: PageWatch) -> Iterator[Page]:
+    """An empty page in a browser profile of its own."""
+    OUTPUT.mkdir(exist_ok=True)
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    context.set_default_timeout(TIMEOUT_MS)
+    page = context.new_page()
+    page_watch.listen(page)
+    yield page
+    context.close()
+    assert page_watch.foreign_requests == []
+    assert page_watch.errors == []
+    assert page_watch.dialogs == []
+
+
+@pytest.fixture
+def mounted(page: Page) -> Callable[..., MountedWidget]:
+    """Mount ``widgets/static/NAME`` (or any path) on the page, with a dict as the state of its model."""
+
+    def mount(module: str | pathlib.Path, state: dict[str, Any], **options: Any) -> MountedWidget:
+        return MountedWidget(page, WIDGET_FILES / module, state, **options)
+
+    return mount
