@@ -18,6 +18,11 @@ def show_progress() -> bool:
     return _read_bool("PAGEDNB_PROGRESS", default=True)
 
 
+def api_key() -> str | None:
+    """``PAGEDNB_API_KEY``: what clients of ``pagednb serve`` must send (default none)."""
+    return os.environ.get("PAGEDNB_API_KEY") or None
+
+
 def _read_bool(name: str, *, default: bool) -> bool:
     raw = os.environ.get(name)
     if raw is None:

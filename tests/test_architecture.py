@@ -83,6 +83,7 @@ ONLY_IN = {
     "ipywidgets": {"pagednb.notebook", "pagednb.widgets"},
     "narwhals": {"pagednb.dataframe"},
     "pandas": {"pagednb.dataframe"},
+    "prometheus_client": {"pagednb.server"},
     "triton": {"pagednb.kernels"},
     "uvicorn": {"pagednb.server"},
 }

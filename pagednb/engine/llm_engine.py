@@ -94,6 +94,10 @@ class LLMEngine:
         """
         return self._require_codec().encode(texts, add_special_tokens=add_special_tokens)
 
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of token ids, special tokens included. Raises OptionError as ``tokenizer``."""
+        return self._require_codec().decoder.decode(token_ids, skip_special_tokens=False)
+
     def render_chat(self, messages: Sequence[Mapping[str, Any]], **template_kwargs: Any) -> str:
         """Lay chat messages out as the model's template wants them, up to where the answer begins.
 

@@ -1,4 +1,4 @@
-"""The switch of a chat template that says whether the model thinks before it answers."""
+"""What a chat template reads, and which of that says whether the model thinks before it answers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ _SWITCHES = ("enable_thinking", "thinking")  # Qwen's and most others'; Granite'
 _TRAINING_MARK = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")  # transformers' own tag, which jinja does not know
 
 
-def thinking_switch(template: str) -> str | None:
-    """Return the name of the variable by which a chat template is told whether to think; None if it reads none."""
+def template_variables(template: str) -> frozenset[str]:
+    """Return the names that a chat template reads; none if it has a tag of somebody's own."""
     import jinja2
     import jinja2.meta
 
     environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False)
     try:
-        names = jinja2.meta.find_undeclared_variables(environment.parse(_TRAINING_MARK.sub("", template)))
-    except jinja2.TemplateSyntaxError:  # a tag of somebody's own; transformers will say so when it renders
-        return None
+        parsed = environment.parse(_TRAINING_MARK.sub("", template))
+    except jinja2.TemplateSyntaxError:  # transformers will say so when it renders
+        return frozenset()
+    return frozenset(jinja2.meta.find_undeclared_variables(parsed))
+
+
+def thinking_switch(template: str) -> str | None:
+    """Return the name of the variable by which a chat template is told whether to think; None if it reads none."""
+    names = template_variables(template)
     return next((name for name in _SWITCHES if name in names), None)

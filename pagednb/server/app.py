@@ -18,11 +18,24 @@ from pagednb.server.fault_wall import FaultWall
 from pagednb.server.gate import Gate
 from pagednb.server.routes.chat import chat_routes
 from pagednb.server.routes.completions import completion_routes
+from pagednb.server.routes.embeddings import embedding_routes
+from pagednb.server.routes.generate import generate_routes
 from pagednb.server.routes.health import health_routes
+from pagednb.server.routes.metrics import metric_routes
 from pagednb.server.routes.models import model_routes
+from pagednb.server.routes.tokens import token_routes
 from pagednb.version import VERSION
 
-_ROUTES = (completion_routes, chat_routes, model_routes, health_routes)
+_ROUTES = (
+    completion_routes,
+    chat_routes,
+    embedding_routes,
+    model_routes,
+    token_routes,
+    generate_routes,
+    health_routes,
+    metric_routes,
+)
 
 
 def create_app(desk: Desk) -> ASGIApp:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pagednb.engine.thinking_switch import template_variables
 from pagednb.server.api_error import ApiError
 from pagednb.server.tools.tool_format import FORMATS, ToolFormat, format_of_template
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
 
-_TRAINING_MARK = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")  # transformers' own tag, which jinja does not know
 # what transformers or this server sets, and the arguments of transformers' own function
 _NOT_SWITCHES = {
     *("messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now"),
@@ -35,9 +34,9 @@ class ChatTemplate:
     def of(cls, engine: LLMEngine, tool_format: str | None) -> ChatTemplate:
         """Read the template of the engine's model; ``tool_format`` names one, else the template tells."""
         template = str(engine.tokenizer.get_chat_template()) if engine.has_chat_template else ""
-        names = _variables(template)
+        names = template_variables(template)
         chosen = format_of_template(template) if tool_format is None else FORMATS[tool_format]
-        return cls(frozenset(names - _NOT_SWITCHES), "tools" in names, chosen)
+        return cls(names - _NOT_SWITCHES, "tools" in names, chosen)
 
     def checked(self, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return a request's ``chat_template_kwargs``. Raises ApiError for one that the template does not read."""
@@ -49,14 +48,3 @@ class ChatTemplate:
                     param="chat_template_kwargs",
                 )
         return dict(kwargs or {})
-
-
-def _variables(template: str) -> set[str]:
-    import jinja2
-    import jinja2.meta
-
-    environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False)
-    try:
-        return set(jinja2.meta.find_undeclared_variables(environment.parse(_TRAINING_MARK.sub("", template))))
-    except jinja2.TemplateSyntaxError:  # a tag of somebody's own; transformers will say so when it renders
-        return set()

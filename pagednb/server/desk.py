@@ -13,6 +13,7 @@ from starlette.types import Receive
 from pagednb.errors import PagednbError
 from pagednb.sampling_params import SamplingParams
 from pagednb.server.api_error import RETRY_AFTER, TOO_MANY, UNAVAILABLE, ApiError, as_api_error
+from pagednb.server.figures import Figures
 from pagednb.server.prompts import TokenIds
 from pagednb.server.served_call import ServedCall
 from pagednb.server.settings import ServerSettings
@@ -31,14 +32,14 @@ class Desk:
 
     Attributes:
         num_sequences: sequences under way.
-        num_refused: requests that found the queue full.
+        figures: what Prometheus is told.
     """
 
     def __init__(self, engine: LLMEngine, settings: ServerSettings) -> None:
         self.engine = engine
         self.settings = settings
         self.num_sequences = 0
-        self.num_refused = 0
+        self.figures = Figures(engine, settings.served_model_names[0])
         self._calls: dict[ServedCall, int] = {}  # with their numbers of sequences
         self._switchboard: Switchboard | None = None
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
@@ -102,7 +103,7 @@ class Desk:
         if num_sequences > limit:
             raise ApiError(f"The request asks for {num_sequences:,} sequences; at most {limit:,} may be under way.")
         if self.num_sequences + num_sequences > limit:
-            self.num_refused += 1
+            self.figures.record_refusal()
             raise ApiError(
                 f"{self.num_sequences:,} sequences are under way, and at most {limit:,} may be. Try again in a moment.",
                 status=TOO_MANY,
@@ -110,7 +111,7 @@ class Desk:
                 headers=RETRY_AFTER,
             )
         try:
-            call = ServedCall(self.engine, self._switchboard, stream=stream)
+            call = ServedCall(self.engine, self._switchboard, self.figures, stream=stream)
         except PagednbError as error:
             raise as_api_error(error) from None
         self._calls[call] = num_sequences

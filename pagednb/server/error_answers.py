@@ -44,11 +44,13 @@ def _place(error: dict[str, Any]) -> Sequence[str | int]:
 
 
 def _reason(error: dict[str, Any]) -> str:
+    """Return a sentence without its full stop."""
+    name = ".".join(map(str, _place(error)))
     if error["type"] == "json_invalid":
         return f"The body is not valid JSON: {error['ctx']['error']}"
-    name = ".".join(map(str, _place(error)))
+    if not name:
+        return "The body must be a JSON object, sent with the header 'Content-Type: application/json'"
     if error["type"] == "extra_forbidden":
         nearest = nearest_name(name, _KNOWN_NAMES)
-        return f"There is no field {name!r}" + (f"; did you mean {nearest!r}?" if nearest else "")
-    where = f"{name}: " if name else "Body: "
-    return where + str(error["msg"])
+        return f"There is no field {name!r}" + (f"; the nearest is {nearest!r}" if nearest else "")
+    return f"{name}: {error['msg']}"

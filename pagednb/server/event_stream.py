@@ -21,10 +21,10 @@ class EventStream(Response):
     An error in the middle is the last event but one. A client that takes nothing for ``write_timeout_s`` is given up.
     """
 
-    media_type = "text/event-stream"
-
-    def __init__(self, chunks: AsyncGenerator[bytes, None], *, write_timeout_s: float) -> None:
-        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], *, write_timeout_s: float, media_type: str = "text/event-stream"
+    ) -> None:
+        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}, media_type=media_type)
         del self.headers["content-length"]
         self._chunks = chunks
         self._write_timeout_s = write_timeout_s

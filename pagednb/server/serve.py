@@ -46,10 +46,10 @@ def serve(
     if engine.is_over:
         raise EngineNotLoadedError("The engine is over.", hint="Load a model again.")
     settings = make_settings(engine.resolved.name, served_model_name, api_key=api_key, **limits)
-    from pagednb.server.listener import open_listener
+    from pagednb.server.listener import bind_listener
     from pagednb.server.server import Server
 
-    server = Server(engine, open_listener(host, port), settings)
+    server = Server(engine, bind_listener(host, port), settings)
     runtime.before_unload(server.stop)
     return server
 

@@ -20,6 +20,7 @@ from pagednb.server.usage import Usage
 if TYPE_CHECKING:
     from pagednb.engine.call import Call
     from pagednb.engine.llm_engine import LLMEngine
+    from pagednb.server.figures import Figures
     from pagednb.server.switchboard import Switchboard
 
 
@@ -34,11 +35,14 @@ class ServedCall:
     happens; it frees the blocks of what is still running, at once.
     """
 
-    def __init__(self, engine: LLMEngine, switchboard: Switchboard, *, stream: bool) -> None:
+    def __init__(self, engine: LLMEngine, switchboard: Switchboard, figures: Figures, *, stream: bool) -> None:
         self._bell = bell = Bell()
         mailbox = NotifyingMailbox(lambda: switchboard.ring(bell))  # not of self: such a circle outlives the call
         self._call: Call[int] = engine.open_call(stream=stream, deltas=stream, returns_prompts=False, mailbox=mailbox)
         self.usage = Usage()
+        self._figures = figures
+        self._num_prompt_tokens: list[int] = []
+        self._num_generated: list[int] = []
         self._watch: asyncio.Task[None] | None = None
         self._end: Exception | None = None
 
@@ -53,7 +57,9 @@ class ServedCall:
         Raises:
             PagednbError: what cannot be run; the others may be under way, and end with ``close``.
         """
-        self.usage.num_prompt_tokens = sum(map(len, prompts))
+        self._num_prompt_tokens = [len(prompt) for prompt in prompts]
+        self._num_generated = [0] * len(prompts)
+        self.usage.num_prompt_tokens = sum(self._num_prompt_tokens)
         refused = self._call.offer([(index, prompt, params) for index, prompt in enumerate(prompts)])
         if refused:
             raise refused[0][1]
@@ -93,11 +99,13 @@ class ServedCall:
         raise self._end
 
     def _count(self, outputs: Sequence[tuple[int, RequestOutput]]) -> None:
-        usage = self.usage
-        for _, output in outputs:
-            usage.num_completion_tokens += sum(len(completion.token_ids) for completion in output.outputs)
+        for index, output in outputs:
+            num_new = sum(len(completion.token_ids) for completion in output.outputs)
+            self._num_generated[index] += num_new
+            self.usage.num_completion_tokens += num_new
             if output.finished:
-                usage.num_cached_tokens += output.num_cached_tokens
+                self.usage.num_cached_tokens += output.num_cached_tokens
+                self._figures.record(output, self._num_prompt_tokens[index], self._num_generated[index])
 
     def close(self) -> None:
         """Abort what is left, without waiting. Safe to call twice."""

@@ -7,6 +7,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from pagednb.server.listener import url_of
 from pagednb.server.snippets import curl_snippet, python_snippet
 from pagednb.server.web_server import WebServer
 
@@ -65,11 +66,3 @@ class Server:
     @property
     def _python(self) -> str:
         return python_snippet(self.url, self._settings)
-
-
-def url_of(listener: socket.socket) -> str:
-    """Return the address under which this machine reaches a listening socket."""
-    host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # every address of this machine, so that of loopback too
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -10,7 +10,7 @@ from support.engine_rig import RigExecutor, make_engine
 
 from pagednb.engine.llm_engine import LLMEngine
 from pagednb.llm import LLM
-from pagednb.server.listener import open_listener
+from pagednb.server.listener import bind_listener
 from pagednb.server.server import Server
 from pagednb.server.settings import ServerSettings
 
@@ -18,7 +18,7 @@ from pagednb.server.settings import ServerSettings
 def start(engine: LLMEngine, **options) -> Server:
     """Serve ``engine`` under the name "m"."""
     settings = ServerSettings(served_model_names=("m",), **options)
-    return Server(engine, open_listener("127.0.0.1", 0), settings)
+    return Server(engine, bind_listener("127.0.0.1", 0), settings)
 
 
 @pytest.fixture(scope="module")
