@@ -23,6 +23,12 @@ def require(ok: bool, option: str, value: Any, expected: str) -> None:
         raise OptionError(f"{option}={value!r} is not valid: it must be {expected}.")
 
 
+def require_flags(**flags: object) -> None:
+    """Raise OptionError for the first option that is neither True nor False: "no" is not, and neither is 1."""
+    for option, value in flags.items():
+        require(isinstance(value, bool), option, value, "True or False")
+
+
 def plain_number(value: Any) -> Any:
     """Return a number of another library (NumPy's, from a frame's cell) as Python's, anything else as it is."""
     if isinstance(value, bool):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Iterable, Mapping
+
+import pandas as pd
 
 from pagednb.errors import OptionError
 
@@ -20,12 +23,13 @@ class LabelSet:
         """Read a list of labels, or a mapping of labels to descriptions or None.
 
         Raises:
-            OptionError: too few, or one that is no text, is blank, comes twice, or is not valid Unicode.
+            OptionError: a set, too few, or one that is no text, is blank, comes twice, or is not valid Unicode.
         """
         if labels is None or isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable):
             raise OptionError(
                 f"labels={labels!r} is not valid.", hint='Give labels=["billing", "other"], or {label: description}.'
             )
+        require_order("labels", labels)
         pairs = labels.items() if isinstance(labels, Mapping) else ((label, None) for label in labels)
         texts: list[str] = []
         descriptions: list[str] = []
@@ -49,15 +53,31 @@ class LabelSet:
         return {text: description or None for text, description in zip(self.texts, self.descriptions, strict=True)}
 
 
+def require_order(option: str, values: object) -> None:
+    """Refuse a set: it has another order in every kernel, and with it prompts and answers would change.
+
+    Raises:
+        OptionError: it is one.
+    """
+    if isinstance(values, (set, frozenset)):
+        raise OptionError(f"{option}= is a set, which has no order.", hint=f"Give a list: sorted({option}).")
+
+
 def _checked(text: object, earlier: list[str]) -> str:
     if not isinstance(text, str):
-        raise OptionError(f"The label {text!r} is no text.", hint=f"Give {str(text)!r}.")
+        raise OptionError(f"The label {text!r} is no text.", hint=_as_label(text))
     if not text or text.isspace():
         raise OptionError(f"The label {text!r} is blank.", hint="Name it.")
     if text in earlier:
         raise OptionError(f"The label {text!r} comes twice.", hint="Give each once.")
     _require_unicode(text)
     return text
+
+
+def _as_label(value: object) -> str:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "Leave it out: .dropna() before .unique() does it."
+    return f"Give {str(value.value if isinstance(value, enum.Enum) else value)!r}."
 
 
 def _checked_description(text: object, description: object) -> str:

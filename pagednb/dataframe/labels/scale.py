@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from pagednb.dataframe.labels.label_set import LabelSet
+from pagednb.dataframe.labels.label_set import LabelSet, require_order
 from pagednb.errors import OptionError
 
 MAX_STEPS = 101
@@ -54,6 +54,7 @@ def _from_scale(scale: Any) -> ScoreScale:
 def _from_choices(choices: object) -> ScoreScale:
     if isinstance(choices, (str, bytes)) or not isinstance(choices, Iterable):
         raise OptionError(f"choices={choices!r} is not valid.", hint='Use numbers, or {"bad": 0, "good": 1}.')
+    require_order("choices", choices)
     pairs = choices.items() if isinstance(choices, Mapping) else ((number, number) for number in choices)
     texts, numbers = [], []
     for name, number in pairs:

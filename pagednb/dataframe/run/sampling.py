@@ -5,7 +5,8 @@ Knows no pandas.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pagednb import runtime
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
 
 DEFAULT_MAX_TOKENS = 256
-RUN_OPTIONS = ("sample", "random_state", "truncate", "cache", "checkpoint", "background")
-VERB_OPTIONS = ("system", "into", "errors", "progress", "sampling_params", *RUN_OPTIONS)
 # sampling parameters that have no place in columns; the values are those that do
 _ONE_TEXT: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -34,7 +33,7 @@ def row_sampling_params(
     model_defaults: Mapping[str, Any],
     *,
     verb: str = "generate",
-    verb_options: Sequence[str] = VERB_OPTIONS,
+    verb_options: Sequence[str] = (),
 ) -> SamplingParams:
     """Return the parameters of a run: the caller's object, or the caller's options over the model's defaults.
 
@@ -61,7 +60,13 @@ def row_sampling_params(
     return params
 
 
-def refuse_sampling(verb: str, unknown: Mapping[str, Any], own: Sequence[str]) -> None:
+def options_of(verb: Callable[..., Any]) -> list[str]:
+    """Return the options that a verb has by name, as its signature says."""
+    parameters = inspect.signature(verb).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def refuse_sampling(verb: Callable[..., Any], unknown: Mapping[str, Any]) -> None:
     """Refuse options that a verb without sampling does not have, with the nearest that it has.
 
     Raises:
@@ -69,14 +74,17 @@ def refuse_sampling(verb: str, unknown: Mapping[str, Any], own: Sequence[str]) -
     """
     sampling = {*SamplingParams.__dataclass_fields__, "sampling_params"}
     for name in unknown.keys() & sampling:
-        raise OptionError(f"{verb} draws nothing and writes no text, so {name}= has no meaning.", hint="Leave it out.")
-    refuse_unknown_options(unknown, [*own, *(name for name in VERB_OPTIONS if name not in sampling)], owner=verb)
+        raise OptionError(
+            f"{verb.__name__} draws nothing and writes no text, so {name}= has no meaning.", hint="Leave it out."
+        )
+    refuse_unknown_options(unknown, options_of(verb), owner=verb.__name__)
 
 
 def _refuse_unknown(given: Mapping[str, Any], verb: str, verb_options: Sequence[str]) -> None:
     """Name the nearest option of the verb; what SamplingParams knows but lacks is left for it to refuse."""
-    known = list(SamplingParams.__dataclass_fields__)  # with its aliases
-    refuse_unknown_options(given.keys() - NAMES_NOT_BUILT_YET, [*known, *verb_options], owner=verb)
+    sampling = SamplingParams.__dataclass_fields__  # with its aliases
+    known = dict.fromkeys([*sampling, *verb_options])
+    refuse_unknown_options(given.keys() - NAMES_NOT_BUILT_YET, known, owner=verb)
 
 
 def _require_columns(params: SamplingParams, verb: str) -> None:
@@ -90,7 +98,11 @@ def _require_columns(params: SamplingParams, verb: str) -> None:
 
 
 def engine_and_params(
-    sampling_params: SamplingParams | None, sampling: Mapping[str, Any], system: object
+    sampling_params: SamplingParams | None,
+    sampling: Mapping[str, Any],
+    system: object,
+    *,
+    verb_options: Sequence[str] = (),
 ) -> tuple[LLMEngine, SamplingParams]:
     """Return the loaded engine and the parameters of a run on it.
 
@@ -101,4 +113,5 @@ def engine_and_params(
     if not isinstance(system, str | None):
         raise OptionError(f"system={system!r} is not valid.", hint="Give a text, or leave it out.")
     engine = runtime.get_engine()
-    return engine, row_sampling_params(sampling_params, sampling, engine.resolved.generation_config)
+    defaults = engine.resolved.generation_config
+    return engine, row_sampling_params(sampling_params, sampling, defaults, verb_options=verb_options)

@@ -20,7 +20,7 @@ from pagednb.dataframe.rows.verb_rows import Accessor, Target
 from pagednb.dataframe.run.conduct import conduct
 from pagednb.dataframe.run.options import CacheOption, CheckpointOption, RunOptions
 from pagednb.dataframe.run.progress import ProgressOption
-from pagednb.dataframe.run.sampling import VERB_OPTIONS, engine_and_params, row_sampling_params
+from pagednb.dataframe.run.sampling import engine_and_params, options_of, row_sampling_params
 from pagednb.dataframe.run.verb_run import VerbRun
 from pagednb.errors import OptionError, TemplateError
 from pagednb.sampling_params import SamplingParams
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
 
 DEFAULT_INTO = "aggregated"
-_NOT_OF_AGG = ("sample", "random_state")
 DEFAULT_TOKEN_BUDGET = 8192
 """Longer prompts fit many models, but what stands in their middle is read less well."""
-_OPTIONS = ("by", "separator", "combine", "token_budget", *(n for n in VERB_OPTIONS if n not in _NOT_OF_AGG))
 
 
 def agg(
@@ -97,7 +95,7 @@ def agg(
     check_errors(errors)
     kept: dict[str, Any] = {"cache": cache, "checkpoint": checkpoint}
     options = RunOptions(truncate=truncate, background=background, progress=progress, **kept)
-    params = row_sampling_params(sampling_params, sampling, {}, verb="agg", verb_options=_OPTIONS)
+    params = row_sampling_params(sampling_params, sampling, {}, verb="agg", verb_options=options_of(agg))
     engine, params = engine_and_params(params, {}, system)
     limits = _limits(engine, params, token_budget, truncate)
     asked: dict[str, Any] = {"verb": "agg", "template": template if template is None else str(template)}

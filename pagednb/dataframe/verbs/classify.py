@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pagednb.checks import require_flags
 from pagednb.dataframe.labels.calibration import CalibrateOption, check_calibrate
 from pagednb.dataframe.labels.columns import VERDICTS, LabelColumns, checked_probability
 from pagednb.dataframe.labels.examples import example_turns
@@ -77,7 +78,8 @@ def classify(
         OptionError: no labels, one that is blank or comes twice, a wrong option, an example with another label.
         TemplateError, EngineNotLoadedError, CheckpointError, RowErrors: as in ``generate``.
     """
-    refuse_sampling("classify", unknown, ("labels", "multi", "examples", "confidence", "probs", "calibrate"))
+    refuse_sampling(classify, unknown)
+    require_flags(multi=multi, confidence=confidence, probs=probs)
     rows = self.rows
     label_set = LabelSet.of(labels, at_least=1 if multi else 2)
     if min_confidence is not None:

@@ -20,7 +20,7 @@ from pagednb.dataframe.rows.verb_rows import Accessor, Target
 from pagednb.dataframe.run.conduct import start_run
 from pagednb.dataframe.run.options import CacheOption, CheckpointOption, RunOptions
 from pagednb.dataframe.run.progress import ProgressOption
-from pagednb.dataframe.run.sampling import engine_and_params, row_sampling_params
+from pagednb.dataframe.run.sampling import engine_and_params, options_of, row_sampling_params
 from pagednb.dataframe.run.verb_run import ColumnVerb
 from pagednb.errors import OptionError
 from pagednb.sampling_params import SamplingParams, require_sampling_params
@@ -119,7 +119,9 @@ def schema_params(
         OptionError, NotSupportedYetError: as ``row_sampling_params``.
     """
     if sampling_params is None:
-        return row_sampling_params(None, {**options, "schema": schema.text}, {}, verb="extract")
+        return row_sampling_params(
+            None, {**options, "schema": schema.text}, {}, verb="extract", verb_options=options_of(extract)
+        )
     constrained: Mapping[str, Any] = {"schema": schema.text}
     params = dataclasses.replace(require_sampling_params(sampling_params), **constrained)
     return row_sampling_params(params, options, {}, verb="extract")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pagednb.checks import require_flags
 from pagednb.dataframe.labels.calibration import CalibrateOption, check_calibrate
 from pagednb.dataframe.labels.columns import VERDICTS, checked_probability, yes_probabilities
 from pagednb.dataframe.labels.run import LabelRun
@@ -60,7 +61,8 @@ def filter(
     Raises:
         TemplateError, OptionError, EngineNotLoadedError, CheckpointError, RowErrors: as in ``classify``.
     """
-    refuse_sampling("filter", unknown, ("threshold", "confidence", "calibrate"))
+    refuse_sampling(filter, unknown)
+    require_flags(confidence=confidence)
     rows = self.rows
     threshold = checked_probability("threshold", threshold)
     check_calibrate(calibrate)

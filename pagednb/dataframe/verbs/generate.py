@@ -17,7 +17,7 @@ from pagednb.dataframe.rows.verb_rows import Accessor, Target
 from pagednb.dataframe.run.conduct import start_run
 from pagednb.dataframe.run.options import CacheOption, CheckpointOption, RunOptions
 from pagednb.dataframe.run.progress import ProgressOption
-from pagednb.dataframe.run.sampling import engine_and_params
+from pagednb.dataframe.run.sampling import engine_and_params, options_of
 from pagednb.dataframe.run.verb_run import ColumnVerb
 from pagednb.sampling_params import SamplingParams
 
@@ -107,7 +107,7 @@ def generate(
     trial = RowSample.of(sample, random_state)
     kept: dict[str, Any] = {"cache": cache, "checkpoint": checkpoint}
     options = RunOptions(sample=trial, truncate=truncate, background=background, progress=progress, **kept)
-    engine, params = engine_and_params(sampling_params, sampling, system)
+    engine, params = engine_and_params(sampling_params, sampling, system, verb_options=options_of(generate))
     is_one_text = params.n == 1 and params.logprobs is None
 
     def columns(outcome: RowOutcome[Any]) -> dict[str, Any]:

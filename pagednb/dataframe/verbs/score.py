@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pagednb.checks import require_flags
 from pagednb.dataframe.labels.calibration import CalibrateOption, check_calibrate
 from pagednb.dataframe.labels.columns import probability_column
 from pagednb.dataframe.labels.run import LabelRun
@@ -61,7 +62,8 @@ def score(
     Raises:
         TemplateError, OptionError, EngineNotLoadedError, CheckpointError, RowErrors: as in ``classify``.
     """
-    refuse_sampling("score", unknown, ("scale", "choices", "probs", "calibrate"))
+    refuse_sampling(score, unknown)
+    require_flags(probs=probs)
     rows = self.rows
     answers = ScoreScale.of(choices, scale)
     check_calibrate(calibrate)
@@ -79,7 +81,7 @@ def score(
             made[f"{target.into}_probs"] = probability_column(probabilities, answers.texts, rows.data.index)
         return made
 
-    asked: dict[str, Any] = {"scale": scale and list(scale), "probs": probs, "calibrate": calibrate}
+    asked: dict[str, Any] = {"scale": scale and [int(end) for end in scale], "probs": probs, "calibrate": calibrate}
     asked["choices"] = None if choices is None else answers.as_choices()
     return LabelRun(
         verb="score",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import json
 import pathlib
 from typing import Any
@@ -25,6 +26,7 @@ LABELS = ["billing", "tech", "other"]
 TICKETS = pd.DataFrame(
     {"text": ["late", "broken", None, "late"], "gold": ["other", "tech", None, "x"]}, index=[1, 1, 2, 2]
 )
+Team = enum.Enum("Team", {"a": "it support", "b": "sales"})
 WORDS = "Answer with one of these labels:\n- billing\n- tech\n- other\n\n"
 
 
@@ -304,7 +306,14 @@ def test_long_rows_are_cut_with_room_for_their_label(engine: FakeEngine) -> None
         ({"labels": ["a", "a"]}, "comes twice"),
         ({"labels": ["a", " "]}, "blank"),
         ({"labels": ["a", 1]}, "Give '1'"),
-        ({"labels": ["a", None]}, "is no text"),
+        ({"labels": ["a", None]}, "is no text.*Leave it out"),
+        ({"labels": ["a", float("nan")]}, "is no text.*dropna"),
+        ({"labels": Team}, "Give 'it support'"),
+        ({"labels": {"a", "b"}}, "labels= is a set.*sorted"),
+        ({"labels": frozenset("ab")}, "labels= is a set"),
+        ({"labels": ["a", "b"], "multi": "no"}, "multi='no'.*True or False"),
+        ({"labels": ["a", "b"], "probs": 1}, "probs=1"),
+        ({"labels": ["a", "b"], "confidence": "False"}, "confidence='False'"),
         ({"labels": ["a", "\ud800"]}, "surrogate"),
         ({"labels": {"a": 3, "b": None}}, "description of 'a'"),
         ({"labels": ["a", "b"], "min_confidence": 2}, "min_confidence=2"),
@@ -321,6 +330,8 @@ def test_long_rows_are_cut_with_room_for_their_label(engine: FakeEngine) -> None
         ({"labels": ["a", "b"], "temperature": 1.0}, "temperature= has no meaning"),
         ({"labels": ["a", "b"], "sampling_params": None}, "sampling_params= has no meaning"),
         ({"labels": ["a", "b"], "calibrated": 1}, "Did you mean 'calibrate'"),
+        ({"labels": ["a", "b"], "min_conf": 0.9}, "Did you mean 'min_confidence'"),
+        ({"labels": ["a", "b"], "xyz": 0.9}, "Known options: .*min_confidence"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_any_work(engine: FakeEngine, options: Any, message: str) -> None:
@@ -339,6 +350,12 @@ def test_what_is_not_built_yet(engine: FakeEngine) -> None:
         frame(TICKETS).embed("text")
 
 
+def test_results_can_be_saved_whatever_numbers_the_options_are(engine: FakeEngine, tmp_path: pathlib.Path) -> None:
+    result = frame(TICKETS).score("text", scale=(np.int64(1), np.int64(3)))
+    result.to_parquet(tmp_path / "scored.parquet")
+    assert json.dumps(result.attrs)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -353,6 +370,8 @@ def test_what_is_not_built_yet(engine: FakeEngine) -> None:
         ({"choices": [1]}, "at least 2"),
         ({"choices": [1, True]}, "is no number"),
         ({"choices": 5}, "choices=5"),
+        ({"choices": {1, 2}}, "choices= is a set"),
+        ({"scale": (1, 3), "probs": "yes"}, "probs='yes'"),
     ],
 )
 def test_what_makes_no_scale(engine: FakeEngine, options: Any, message: str) -> None:
