@@ -65,6 +65,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pagednb.widgets": set(),
     "pagednb.embedded_model": TOP_FILES,
     "pagednb.chats": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.rendering", "pagednb.widgets", "pagednb.dataframe"},
+    # it looks at statuses, which hold maps of blocks and the progress of requests
+    "pagednb.monitoring": TOP_FILES
+    | SURFACE_FILES
+    | ENGINE
+    | {"pagednb.kv_cache.block_map", "pagednb.scheduler.snapshot", "pagednb.widgets.monitor"},
     # it watches an engine's steps from outside
     "pagednb.benchmark": TOP_FILES
     | ENGINE
