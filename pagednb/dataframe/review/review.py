@@ -66,7 +66,7 @@ class Review:
 
     def label(self, row: int) -> Hashable | None:
         """Return the decision about a row, else the model's label; None where there is neither."""
-        decided = self._decided(self._keys[row])
+        decided = self._decided(self._keys[self._checked(row)])
         suggested = self._rows.suggested[self._position(row)]
         return decided if decided is not None else suggested if suggested in self.labels else None
 
@@ -77,7 +77,7 @@ class Review:
 
     def is_reviewed(self, row: int) -> bool:
         """Whether somebody decided about a row."""
-        return self._decided(self._keys[row]) is not None
+        return self._decided(self._keys[self._checked(row)]) is not None
 
     def is_changed(self, row: int) -> bool:
         """Whether the decision is another label than the model's."""
@@ -87,7 +87,7 @@ class Review:
         """Take the label that a row has.
 
         Raises:
-            OptionError: it has none.
+            OptionError: it has none, or there is no such row.
         """
         if self.label(row) is None:
             raise OptionError(f"Row {row} of the review has no label to accept.", hint="Use relabel(row, label).")
@@ -105,8 +105,9 @@ class Review:
         """Give a row another label.
 
         Raises:
-            OptionError: it is none of ``labels``.
+            OptionError: it is none of ``labels``, or there is no such row.
         """
+        self._checked(row)
         if label not in self.labels:
             raise OptionError(
                 f"{label!r} is none of the labels.", hint=f"Use one of {', '.join(map(repr, self.labels))}."
@@ -167,7 +168,12 @@ class Review:
         return self.table._repr_mimebundle_(**options) | {"text/plain": repr(self)}
 
     def _position(self, row: int) -> int:
-        return int(self._rows.positions[row])
+        return int(self._rows.positions[self._checked(row)])
+
+    def _checked(self, row: int) -> int:
+        if not 0 <= row < len(self):
+            raise OptionError(f"There is no row {row} in this review.", hint=f"It has {len(self)}, counted from 0.")
+        return row
 
     def _decided(self, key: int) -> Hashable | None:
         label = self._log.label(key)

@@ -98,6 +98,21 @@ def test_other_kinds_of_labels() -> None:
     assert evaluate([1, "a"], ["a", 1]).accuracy == 0.0
 
 
+def test_lists_and_arrays_are_matched_by_position() -> None:
+    index = pd.Index([7, 3])
+    gold = pd.Series(["a", "b"], index=index)
+    assert evaluate(["a", "b"], gold, confidence=pd.Series([1.0, 1.0])).accuracy == 1.0
+    assert evaluate(gold, np.array(["a", "b"]), confidence=[1.0, 1.0]).accuracy == 1.0
+
+
+@pytest.mark.parametrize("dtype", [bool, "boolean", object])
+def test_the_confidence_of_yes_is_turned_for_no(dtype: Any) -> None:
+    said = pd.Series([True, False, False], dtype=dtype)
+    result = evaluate(said, [True, False, False], confidence=[0.9, 0.1, 0.2])
+    assert result.calibration is not None
+    assert result.calibration.error == pytest.approx((0.1 + 0.1 + 0.2) / 3)
+
+
 @pytest.mark.parametrize(
     ("pred", "gold", "options", "message"),
     [
@@ -106,6 +121,10 @@ def test_other_kinds_of_labels() -> None:
         ([], [], {}, "No row has both"),
         ([["a"]], [["a"]], {}, "list or a dict"),
         (pd.Series(["a"], index=[3]), pd.Series(["a"], index=[4]), {}, "different indexes"),
+        (pd.Series(["a", "b"], index=[1, 0]), pd.Series(["a", "b"]), {}, "different indexes"),
+        (["a", "b"], pd.Series(["a"], index=[3]), {}, "pred has 2 rows and gold 1"),
+        ([1, 2], ["1", "2"], {}, "both have '1', but of different types"),
+        (["a"], ["a"], {"confidence": [0.5], "num_bins": True}, "num_bins=True"),
         (["a"], ["a"], {"confidence": [87.0]}, "outside 0..1"),
         (["a"], ["a"], {"confidence": ["high"]}, "other than numbers"),
         (["a"], ["a"], {"confidence": [0.5], "num_bins": 0}, "num_bins=0"),

@@ -251,3 +251,12 @@ def test_what_cannot_be_decided_is_refused() -> None:
         review.accept(0)
     with pytest.raises(OptionError, match="'d' is none of the labels"):
         review.relabel(0, "d")
+
+
+@pytest.mark.parametrize("row", [3, 99, -1])
+def test_rows_that_are_not_there_are_refused(row: int) -> None:
+    review = Review(DATA, "team")
+    for act in (review.accept, review.label, review.text, review.is_reviewed, lambda row: review.relabel(row, "a")):
+        with pytest.raises(OptionError, match=f"no row {row} in this review"):
+            act(row)
+    assert review.num_reviewed == 0
