@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -52,7 +51,7 @@ class ChatAnswer:
         self._choices = [_Choice(make_reader()) for _ in range(num_answers)]
         self._num_top = num_top
         self._called_reason = called_reason
-        self._id = f"chatcmpl-{uuid.uuid4().hex}"
+        self._id = f"chatcmpl-{desk.new_id()}"
         self._created = int(time.time())
 
     async def whole(self) -> dict[str, Any]:

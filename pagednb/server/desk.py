@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import itertools
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,6 +42,8 @@ class Desk:
         self.settings = settings
         self.num_sequences = 0
         self.figures = Figures(engine, settings.served_model_names[0])
+        self._id_prefix = secrets.token_hex(8)
+        self._id_numbers = itertools.count()
         self._calls: dict[ServedCall, int] = {}  # with their numbers of sequences
         self._switchboard: Switchboard | None = None
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
@@ -55,6 +59,10 @@ class Desk:
             self.end_all()
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._threads = None
+
+    def new_id(self) -> str:
+        """Return an id for an answer; counted, since random numbers are a call into the kernel each time."""
+        return f"{self._id_prefix}{next(self._id_numbers):08x}"
 
     async def apart(self, function: Callable[[], T]) -> T:
         """Run what takes long on another thread and return its result. Raises what it raises."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -56,7 +55,7 @@ class _Answer:
         self._offsets: dict[int, int] = {}  # of streams: characters written, by choice
         self._ended: set[int] = set()
         self._head = {
-            "id": f"cmpl-{uuid.uuid4().hex}",
+            "id": f"cmpl-{desk.new_id()}",
             "object": "text_completion",
             "created": int(time.time()),
             "model": desk.settings.served_model_names[0],
