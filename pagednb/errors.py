@@ -84,6 +84,10 @@ class CheckpointError(PagednbError, ValueError):
     """A checkpoint folder belongs to another run, or cannot be read or written."""
 
 
+class ChatFileError(PagednbError, ValueError):
+    """A chat's file cannot be read or written, or holds something else."""
+
+
 class RowErrors(PagednbError):  # noqa: N818  (a collection, not a single error)
     """Rows of a frame failed under ``errors="raise"``; ``frame`` holds them with their reasons."""
 

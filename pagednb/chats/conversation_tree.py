@@ -64,15 +64,15 @@ class ConversationTree:
             path.append(self.turns[turn_id])
         return tuple(reversed(path))
 
-    def added(self, turn: Turn, *, after: str) -> ConversationTree:
-        """Return the tree with one more turn, chosen among those that follow ``after``."""
+    def added(self, turn: Turn, *, after: str, is_chosen: bool = True) -> ConversationTree:
+        """Return the tree with one more turn behind ``after``; the first one there is chosen in any case."""
         assert turn.turn_id not in self.turns and (after == OPENING or after in self.turns)
-        fork = self._forks.get(after)
-        followers = (*fork.followers, turn.turn_id) if fork else (turn.turn_id,)
+        fork = self._forks.get(after) or _Fork((), turn.turn_id)
+        chosen = turn.turn_id if is_chosen else fork.chosen
         return ConversationTree(
             {**self.turns, turn.turn_id: turn},
             {**self._followed, turn.turn_id: after},
-            {**self._forks, after: _Fork(followers, turn.turn_id)},
+            {**self._forks, after: _Fork((*fork.followers, turn.turn_id), chosen)},
         )
 
     def replaced(self, turn: Turn) -> ConversationTree:
