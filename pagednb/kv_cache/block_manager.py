@@ -13,9 +13,12 @@ import numpy as np
 
 from pagednb.config import CacheGeometry
 from pagednb.kv_cache.block_pool import SCRATCH_BLOCK, BlockPool
-from pagednb.kv_cache.prefix_cache import BlockHasher, PrefixCache
+from pagednb.kv_cache.followers import Follower, Followers
+from pagednb.kv_cache.prefix_cache import BlockHasher, PrefixCache, root_digest
 
 _MIN_COLUMNS = 16
+_MIN_COPIED_TOKENS = 2
+"""For less a copy is not worth it: one token costs as much to compute as a few kilobytes of a block to move."""
 
 
 class GrownBlocks(NamedTuple):
@@ -27,26 +30,34 @@ class GrownBlocks(NamedTuple):
 
 
 class PrefixMatch(NamedTuple):
-    """Blocks that hold the beginning of a sequence already; ``num_used`` of them have an owner, the rest are free."""
+    """Blocks that hold the beginning of a sequence already; ``num_used`` of them have an owner, the rest are free.
+
+    ``num_tokens`` counts what need not be computed. If that is more than the blocks hold, the rest is the beginning of
+    ``copied_block_id``, of which the sequence needs a copy of its own.
+    """
 
     block_ids: np.ndarray  # int32 [num_blocks]
     num_used: int
+    num_tokens: int
+    copied_block_id: int | None = None
 
 
-_NO_MATCH = PrefixMatch(np.empty(0, dtype=np.int32), 0)
+_NO_BLOCKS = np.empty(0, dtype=np.int32)
 
 
 class NewRow(NamedTuple):
     """A free row's first ``num_tokens`` tokens: blocks it shares, which are acquired already, then blocks of its own.
 
     ``digests`` name the sequence's blocks from the first on, as far as they are known; those of its own that are full
-    can be found by them from now on.
+    can be found by them from now on. ``token_ids``, int32, are what was hashed, with ``salt`` at the root.
     """
 
     row: int
     shared_block_ids: np.ndarray  # int32 [num_shared]
     num_tokens: int
     digests: Sequence[bytes]
+    token_ids: np.ndarray = _NO_BLOCKS
+    salt: bytes = b""
 
 
 class BlockManager:
@@ -59,7 +70,12 @@ class BlockManager:
         self._tables = np.zeros((max_num_seqs, _MIN_COLUMNS), dtype=np.int32)  # columns are added as needed
         self._hasher = BlockHasher(geometry.block_size)
         self._prefix_cache = PrefixCache()
+        self._followers = Followers()
         self._is_caching = enable_prefix_caching
+
+    def begin_step(self) -> None:
+        """A plan is made; what the last one computes will be written before it."""
+        self._followers.begin_step()
 
     def blocks_for(self, num_tokens: int) -> int:
         """Return how many blocks ``num_tokens`` tokens need."""
@@ -89,19 +105,24 @@ class BlockManager:
     # prefixes
 
     def find_prefix(self, digests: list[bytes], token_ids: np.ndarray, salt: bytes) -> PrefixMatch:
-        """Return the cached blocks that ``token_ids`` can start with; one token at least remains to be computed.
+        """Return what ``token_ids`` can start with; one token at least remains to be computed.
 
         Completes ``digests``, the caller's list of the sequence's block digests.
         """
         if not self._is_caching:
-            return _NO_MATCH
+            return PrefixMatch(_NO_BLOCKS, 0, 0)
         self._hasher.extend(digests, token_ids, salt)
         num_allowed = (len(token_ids) - 1) // self.block_size
-        found = self._prefix_cache.match(digests[:num_allowed])
-        if not found:
-            return _NO_MATCH
-        block_ids = np.array(found, dtype=np.int32)
-        return PrefixMatch(block_ids, int(np.count_nonzero(self.pool.ref_counts[block_ids])))
+        block_ids = np.array(self._prefix_cache.match(digests[:num_allowed]), dtype=np.int32)
+        num_used = int(np.count_nonzero(self.pool.ref_counts[block_ids]))
+        num_tokens = len(block_ids) * self.block_size
+        follower = self._followers.find(_prefix_digest(digests, len(block_ids), salt))
+        if follower is None or follower.token_ids[0] != token_ids[num_tokens]:
+            return PrefixMatch(block_ids, num_used, num_tokens)
+        num_common = follower.num_common(token_ids[num_tokens : min(num_tokens + self.block_size, len(token_ids) - 1)])
+        if num_common < _MIN_COPIED_TOKENS:
+            return PrefixMatch(block_ids, num_used, num_tokens)
+        return PrefixMatch(block_ids, num_used, num_tokens + num_common, follower.block_id)
 
     def register_prefix(self, row: int, digests: Sequence[bytes], columns: range) -> None:
         """Name the row's full blocks in ``columns``, so that other sequences may start with them.
@@ -124,6 +145,7 @@ class BlockManager:
     def reset_prefix_cache(self) -> None:
         """Forget all cached prefixes; running rows keep their blocks."""
         self._prefix_cache.clear()
+        self._followers.clear()
         self.pool.forget_content()
 
     # rows
@@ -142,7 +164,10 @@ class BlockManager:
             table = np.concatenate([new_row.shared_block_ids, own[first:last]])
             self._tables[new_row.row, :count] = table
             num_full = min(new_row.num_tokens // self.block_size, len(new_row.digests))
-            named += self._name(table, new_row.digests, range(num_shared, num_full))
+            named_here = self._name(table, new_row.digests, range(num_shared, num_full))
+            if named_here and named_here[0] == table[num_shared]:
+                self._note_follower(new_row, named_here[0])
+            named += named_here
             tables.append(table)
             first = last
         self.num_blocks[rows] = counts
@@ -184,6 +209,14 @@ class BlockManager:
         self.pool.release(self._tables[rows, columns][is_held])
         self.num_blocks[rows] = 0
 
+    def _note_follower(self, new_row: NewRow, block_id: int) -> None:
+        """The row computes its first own block, all of it, in this step."""
+        num_shared = len(new_row.shared_block_ids)
+        first = num_shared * self.block_size
+        token_ids = new_row.token_ids[first : first + self.block_size]
+        prefix = _prefix_digest(new_row.digests, num_shared, new_row.salt)
+        self._followers.note(prefix, Follower(block_id, token_ids))
+
     def _name(self, table: np.ndarray, digests: Sequence[bytes], columns: range) -> list[int]:
         """Name the table's blocks in ``columns`` and return those that had no name."""
         if not self._is_caching or not columns:
@@ -193,7 +226,9 @@ class BlockManager:
 
     def _allocate(self, count: int) -> np.ndarray:
         block_ids, evicted = self.pool.allocate(count)
-        self._prefix_cache.forget(evicted)
+        if evicted:
+            self._prefix_cache.forget(evicted)
+            self._followers.forget(evicted)
         return block_ids
 
     def _reserve_columns(self, num_columns: int) -> None:
@@ -209,8 +244,14 @@ class BlockManager:
             table = self.table(row)
             assert len(np.unique(table)) == len(table), f"row {row} holds a block twice: {table}"
         self._prefix_cache.check_integrity()
+        self._followers.check_integrity(self._prefix_cache.block_ids)
         references = np.bincount(held, minlength=self.pool.num_blocks)
         self.pool.check_integrity(references, self._prefix_cache.block_ids)
+
+
+def _prefix_digest(digests: Sequence[bytes], num_blocks: int, salt: bytes) -> bytes:
+    """Return what names a sequence's first ``num_blocks`` blocks."""
+    return digests[num_blocks - 1] if num_blocks else root_digest(salt)
 
 
 def with_columns(table: np.ndarray, num_columns: int) -> np.ndarray:

@@ -9,6 +9,9 @@ import torch
 
 from pagednb.config import CacheGeometry
 
+_COPY_BYTES = 64 * 2**20
+"""Of blocks in one copy: they lie in memory of their own in between."""
+
 
 class KVStore:
     """Keys and values of all layers, ``[num_layers, 2, num_blocks, num_kv_heads, block_size, head_dim]``.
@@ -50,7 +53,9 @@ class KVStore:
     def copy_blocks(self, pairs: torch.Tensor) -> None:
         """Copy blocks in every layer: ``pairs`` int64 ``[num_copies, 2]`` of source and destination, on the device.
 
-        All sources are read before any destination is written.
+        All sources are read before any destination is written; a destination is named once.
         """
         sources, destinations = pairs.unbind(1)
-        self._kv[:, :, destinations] = self._kv[:, :, sources]
+        layer_bytes = len(pairs) * self._kv[0, :, 0].nbytes
+        for layers in self._kv.split(max(1, _COPY_BYTES // layer_bytes)):
+            layers[:, :, destinations] = layers[:, :, sources]

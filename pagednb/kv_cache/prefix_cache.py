@@ -6,6 +6,7 @@ tenants apart. The block manager asks and registers; when a block is reused the 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ class BlockHasher:
         data = token_ids[: num_full * self._block_size].astype(np.int32, copy=False).tobytes()
         if not digests:
             digests += self._shared_with_last(data, salt)
-        parent = digests[-1] if digests else _digest(salt)
+        parent = digests[-1] if digests else root_digest(salt)
         for start in range(len(digests) * width, len(data), width):
             parent = _digest(parent + data[start : start + width])
             digests.append(parent)
@@ -123,6 +124,12 @@ class PrefixCache:
         inverse = {block_id: digest for digest, block_id in self._digest_to_block.items()}
         assert inverse == self._block_to_digest, f"{len(inverse)} digests, {len(self._block_to_digest)} named blocks"
         assert len(inverse) == len(self._digest_to_block), "two digests name one block"
+
+
+@functools.lru_cache(maxsize=64)
+def root_digest(salt: bytes) -> bytes:
+    """Return what stands for no block at all: the parent of first blocks."""
+    return _digest(salt)
 
 
 def _digest(data: bytes) -> bytes:

@@ -54,12 +54,8 @@ class Arrivals:
             return
         books = self._books
         books.rows.take([newcomer for newcomer, _ in self._arrivals], step=self._plan.step)
-        tables = books.blocks.open_rows(
-            [
-                NewRow(newcomer.row, start.shared_block_ids, newcomer.num_computed, newcomer.sequence.block_digests)
-                for newcomer, start in self._arrivals
-            ]
-        )
+        new_rows = [_new_row(newcomer, start) for newcomer, start in self._arrivals]
+        tables = books.blocks.open_rows(new_rows)
         for (newcomer, start), table in zip(self._arrivals, tables, strict=True):
             if start.copied_block_id is not None:
                 self._plan.copy_block(start.copied_block_id, int(table[len(start.shared_block_ids)]))
@@ -78,3 +74,15 @@ class Arrivals:
             )
         self._arrivals.clear()
         self._next_names.clear()
+
+
+def _new_row(newcomer: Newcomer, start: Start) -> NewRow:
+    sequence = newcomer.sequence
+    return NewRow(
+        newcomer.row,
+        start.shared_block_ids,
+        newcomer.num_computed,
+        sequence.block_digests,
+        sequence.token_ids,
+        sequence.request.cache_salt,
+    )

@@ -127,6 +127,7 @@ class Scheduler:
         Several decode steps are planned only where nothing needs the host between them.
         """
         self._step += 1
+        self._books.blocks.begin_step()
         make_room_for_watched(self._books)
         plan = PlanBuilder(self._step, self._token_budget(limits))
         plan_decodes(self._books, plan, max_decode_steps=limits.max_decode_steps)

@@ -13,7 +13,8 @@ from pagednb.scheduler.sequence import Sequence
 class Start(NamedTuple):
     """What a sequence shares, and how many free blocks it needs now and soon.
 
-    ``shared_block_ids`` are read only; ``copied_block_id`` is the one after them that a fork gets a copy of.
+    ``shared_block_ids`` are read only; ``copied_block_id`` is the one after them that it gets a copy of: a fork for it will
+    write there, others because their prompts go on alike for a part of it.
     """
 
     shared_block_ids: np.ndarray
@@ -33,7 +34,7 @@ def find_start(books: Books, sequence: Sequence, *, step: int) -> Start:
         shared_block_ids = np.array(shared, dtype=np.int32)
         return Start(shared_block_ids, len(token_ids) - 1, num_wanted - len(shared), copied)
     match = blocks.find_prefix(sequence.block_digests, token_ids, sequence.request.cache_salt)
-    return Start(match.block_ids, len(match.block_ids) * blocks.block_size, num_wanted - match.num_used)
+    return Start(match.block_ids, match.num_tokens, num_wanted - match.num_used, match.copied_block_id)
 
 
 def _parent_row(books: Books, sequence: Sequence, step: int) -> int | None:

@@ -35,7 +35,7 @@ def open_cached(manager: BlockManager, row: int, token_ids: np.ndarray) -> int:
     digests: list[bytes] = []
     match = manager.find_prefix(digests, token_ids, b"")
     manager.pool.acquire(match.block_ids)
-    manager.open_rows([NewRow(row, match.block_ids, len(token_ids), digests)])
+    manager.open_rows([NewRow(row, match.block_ids, len(token_ids), digests, token_ids)])
     manager.check_integrity()
     return len(match.block_ids)
 
@@ -109,7 +109,7 @@ def test_rows_open_together_as_one_after_another(manager):
     match = manager.find_prefix(digests, tokens(14), b"")
     manager.pool.acquire(match.block_ids)
     tables = manager.open_rows(
-        [NewRow(3, match.block_ids, 14, digests), NewRow(1, NOTHING, 1, ()), NewRow(2, NOTHING, 9, (b"x",))]
+        [NewRow(3, match.block_ids, 14, digests), NewRow(1, NOTHING, 1, ()), NewRow(2, NOTHING, 9, (b"x",))],
     )
     assert [table.tolist() for table in tables] == [[1, 2, 4, 5], [6], [7, 8, 9]]
     assert manager.num_blocks.tolist() == [3, 1, 3, 4]

@@ -36,7 +36,9 @@ def test_layers_are_distinct_contiguous_views():
     ]
 
 
-def test_copies_reach_every_layer_and_nothing_else():
+@pytest.mark.parametrize("copy_bytes", [1, 3000, 2**20])
+def test_copies_reach_every_layer_and_nothing_else(monkeypatch, copy_bytes):
+    monkeypatch.setattr("pagednb.kv_cache.kv_store._COPY_BYTES", copy_bytes)
     store = make_store()
     for index in range(3):
         for cache in store.layer(index):

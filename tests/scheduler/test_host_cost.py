@@ -22,7 +22,7 @@ from pagednb.scheduler.scheduler import Scheduler
 
 NUM_PROMPT = 5
 MOST_CALLS = 160
-CALLS_PER_NEWCOMER = 150
+CALLS_PER_NEWCOMER = 170
 NUM_TURNS = 10
 
 

@@ -51,6 +51,54 @@ def test_requests_of_one_step_share_what_the_first_computes():
     assert [watcher.final[request_id].num_cached_tokens for request_id in range(4)] == [0, 28, 28, 28]
 
 
+def test_prompts_that_part_ways_within_a_block_start_with_a_copy_of_it():
+    watcher = make_watcher()
+    for request_id in range(4):
+        watcher.add(make_request(request_id, [*PREFIX, *[request_id + 1] * 7], 5))
+        watcher.step()
+    # the second finds 28 tokens in full blocks, and leaves behind a block that begins with the 2 that follow them
+    assert prefill_sizes(watcher) == [[37], [9], [7], [7]]
+    assert watcher.core.executor.num_copies == 2
+    watcher.finish()
+    assert [watcher.final[request_id].num_cached_tokens for request_id in range(4)] == [0, 28, 30, 30]
+
+
+def test_prompts_that_part_ways_in_their_first_block_do_so_too():
+    watcher = make_watcher()
+    for request_id, prompt in enumerate([[1, 2, 3, 4, 5], [1, 2, 3, 9, 5, 6], [1, 2, 3], [1, 9, 9, 9]]):
+        watcher.add(make_request(request_id, prompt, 5))
+        watcher.step()
+    # of the third all tokens are known, and one is computed; a single token in common is not worth a copy
+    assert prefill_sizes(watcher) == [[5], [3], [1], [4]]
+    watcher.finish()
+
+
+def test_a_block_is_copied_only_once_it_is_written():
+    """Rows that come in together compute what they have in common: their copies would be made before the pass."""
+    watcher = make_watcher()
+    watcher.add(make_request(0, [*PREFIX, *[1] * 7], 5))
+    watcher.step()
+    for request_id in (1, 2):
+        watcher.add(make_request(request_id, [*PREFIX, *[request_id + 1] * 7], 5))
+    watcher.step()
+    assert prefill_sizes(watcher)[-1] == [9, 9]
+    watcher.finish()
+
+
+def test_no_copy_of_a_block_that_was_evicted_or_of_another_tenant():
+    watcher = make_watcher(dataclasses.replace(ROOMY, num_blocks=12))
+    for request_id in range(2):
+        watcher.add(make_request(request_id, [*PREFIX[:10], *[request_id + 1] * 7], 2))
+        watcher.finish()
+    watcher.add(make_request(2, [*PREFIX[:10], *[3] * 7], 2, cache_salt=b"other"))
+    watcher.finish()
+    watcher.add(make_request(3, [20] * 40, 2))  # takes all but one of the 11 blocks
+    watcher.finish()
+    watcher.add(make_request(4, [*PREFIX[:10], *[5] * 7], 2))
+    watcher.finish()
+    assert prefill_sizes(watcher) == [[17], [9], [17], [40], [17]]
+
+
 def test_without_prefix_caching_each_computes_its_own():
     watcher = make_watcher(dataclasses.replace(ROOMY, enable_prefix_caching=False))
     for request_id in range(2):

@@ -74,6 +74,7 @@ class FakeExecutor:
     def __init__(self, geometry: CacheGeometry) -> None:
         self.store = np.full((geometry.num_blocks, geometry.block_size), NEVER_WRITTEN, dtype=np.int64)
         self._contexts = np.zeros(geometry.num_blocks, dtype=np.int64)  # checksum of all tokens up to the last written
+        self._num_covered = np.zeros(geometry.num_blocks, dtype=np.int64)  # tokens of the block that went into it
         self.num_steps = 0
         self.num_copies = 0
         self.num_runs_ahead = 0  # plans of several decode steps
@@ -145,10 +146,29 @@ class FakeExecutor:
         destinations = [destination for _, destination in plan.block_copies]
         sources = [source for source, _ in plan.block_copies]
         assert len(set(destinations)) == len(destinations), f"copied twice into one block: {destinations}"
-        assert not set(sources) & set(destinations), "a copy of a copy depends on the order"
-        self.store[destinations] = self.store[sources]
+        for admission in plan.admissions:
+            self._check_copied(admission, dict(zip(destinations, sources, strict=True)))
+        self.store[destinations] = self.store[sources]  # all are read before any is written
         self._contexts[destinations] = self._contexts[sources]
+        self._num_covered[destinations] = self._num_covered[sources]
         self.num_copies += len(destinations)
+
+    def _check_copied(self, admission: Admission, source_of: dict[int, int]) -> None:
+        """The block that a newcomer gets a copy of was written after the tokens that the newcomer has before it."""
+        column, num_counted_on = divmod(admission.num_computed_tokens, self._block_size)
+        source = source_of.get(admission.block_ids.tolist()[column])
+        assert source is not None or num_counted_on == 0, f"block {column} has {num_counted_on} tokens of nobody"
+        if source is None:
+            return
+        context = 0
+        for start in range(0, column * self._block_size, self._block_size):
+            context = zlib.crc32(
+                admission.token_ids[start : start + self._block_size].astype(np.int64).tobytes(), context
+            )
+        num_covered = int(self._num_covered[source])
+        assert num_covered >= num_counted_on, f"{num_covered} tokens are written in block {source}"
+        context = zlib.crc32(self.store[source, :num_covered].tobytes(), context)
+        assert context == self._contexts[source], f"block {source} was written after other tokens"
 
     # the pass: all writes, then all reads
 
@@ -187,6 +207,10 @@ class FakeExecutor:
         blocks, contexts = self._read_contexts(row)
         first = start // self._block_size
         self._contexts[blocks[first:]] = contexts[first:]
+        num_written = self._rows[row].num_written - first * self._block_size
+        self._num_covered[blocks[first:]] = np.clip(
+            num_written - self._block_size * np.arange(len(blocks) - first), 0, self._block_size
+        )
 
     def _sample(self, row: int, max_seq_len: int, is_allowed: np.ndarray | None) -> int:
         state = self._rows[row]
