@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from pagednb import runtime
@@ -74,21 +75,35 @@ class FrameAccessor:
             errors, progress: As in ``generate``.
 
         Raises:
-            OptionError: the frame does not know the run, another model made it, or its inputs were written over.
+            OptionError: the frame does not know the run, another model made it, its inputs were written over, or its
+                columns were dropped.
             NotSupportedYetError: a verb, or an extract of objects, whose run the frame cannot repeat.
         """
         changed = {"errors": errors, "progress": progress} | ({} if truncate is None else {"truncate": truncate})
         model = runtime.get_engine().resolved.name
         frame = self.rows.data
 
-        def verb_of(rows: pd.DataFrame, verb: str) -> Callable[..., pd.DataFrame]:
-            method: Callable[..., pd.DataFrame] = getattr(FrameAccessor(rows), verb)
+        def verb_of(again: pd.DataFrame, positions: np.ndarray, verb: str) -> Callable[..., pd.DataFrame]:
+            method: Callable[..., pd.DataFrame] = getattr(_SomeRowsAccessor(again, positions), verb)
             return method
 
         return retry_rows(frame, into, model, verb_of, max_tokens=max_tokens, **changed)
 
     def __repr__(self) -> str:
         return f"pagednb verbs for {len(self.rows.data)} rows: {VERBS}, retry, review"
+
+
+class _SomeRowsAccessor(FrameAccessor):
+    """Verbs over the rows at some positions of a frame; the others are not sent."""
+
+    def __init__(self, frame: pd.DataFrame, positions: np.ndarray) -> None:
+        super().__init__(frame)
+        self._positions = positions
+
+    @property
+    def rows(self) -> FrameRows:
+        """The whole frame, of which some rows run."""
+        return FrameRows(self._frame, self._positions)
 
 
 class SeriesAccessor:

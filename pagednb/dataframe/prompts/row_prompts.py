@@ -45,7 +45,11 @@ class RowPrompts:
 
     def sampled(self, sample: RowSample) -> RowPrompts:
         """Return the prompts of a trial run: some rows of those without NA, in their order."""
-        chosen = sample.choose(self.positions)
+        return self.only(sample.choose(self.positions))
+
+    def only(self, positions: np.ndarray) -> RowPrompts:
+        """Return the prompts of those rows without NA that are at some positions, in their order."""
+        chosen = self.positions[np.isin(self.positions, positions)]
         num_not_sampled = self.num_not_sampled + len(self.positions) - len(chosen)
         return dataclasses.replace(self, positions=chosen, num_not_sampled=num_not_sampled)
 

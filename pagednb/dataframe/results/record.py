@@ -55,7 +55,7 @@ class RunRecord:
             OptionError: the frame knows of no such run.
         """
         runs = frame.attrs.get(RUNS, {})
-        if into not in runs:
+        if not isinstance(into, str) or into not in runs:
             known = ", ".join(map(repr, runs)) or "none"
             raise OptionError(
                 f"The frame does not say which run made {into!r}.",

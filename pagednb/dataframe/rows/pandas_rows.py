@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from pagednb.dataframe.prompts.row_prompts import RowPrompts, frame_prompts, series_prompts
@@ -21,11 +22,12 @@ def as_it_is_now(data: PandasData) -> PandasData:
     return data.copy(deep=not COPIES_ON_WRITE)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FrameRows:
-    """A frame's rows. Results are a copy of the frame with columns added."""
+    """A frame's rows. Results are a copy of the frame with columns added. ``only`` the rows at some positions run."""
 
     data: pd.DataFrame
+    only: np.ndarray | None = None
 
     @property
     def columns(self) -> pd.Index:
@@ -34,7 +36,8 @@ class FrameRows:
 
     def prompts(self, template: Hashable) -> RowPrompts:
         """Return prompts whose fields are columns."""
-        return frame_prompts(self.data, template)
+        prompts = frame_prompts(self.data, template)
+        return prompts if self.only is None else prompts.only(self.only)
 
     def placed(
         self, columns: Mapping[str, Any], target: Target, reasons: Mapping[int, str], figures: Mapping[str, Any]
@@ -51,7 +54,8 @@ class FrameRows:
 
     def where_reasons_are(self, into: str) -> str:
         """Return a sentence."""
-        return f"All reasons are in column '{into}_error'; retry({into!r}) runs these rows again."
+        again = f"retry({into!r}) runs these rows again, with truncate= those too long"
+        return f"All reasons are in column '{into}_error'; {again}."
 
 
 @dataclasses.dataclass(frozen=True)

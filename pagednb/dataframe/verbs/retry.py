@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,18 +23,19 @@ def retry_rows(
     frame: pd.DataFrame,
     into: str,
     model: str,
-    verb_of: Callable[[pd.DataFrame, str], Verb],
+    verb_of: Callable[[pd.DataFrame, np.ndarray, str], Verb],
     *,
     max_tokens: int | None = None,
     **changed: Any,
 ) -> pd.DataFrame:
     """Return a copy of the frame in which rows with a reason in ``<into>_error`` were run again.
 
-    ``verb_of`` gives a frame's verb by its name. ``max_tokens`` and ``changed`` are options that shall differ from the
-    first run.
+    ``verb_of`` gives, by its name, a verb that runs over the rows at some positions of a frame. ``max_tokens`` and
+    ``changed`` are options that shall differ from the first run.
 
     Raises:
-        OptionError: the frame does not know the run, another model made it, or its inputs were written over.
+        OptionError: the frame does not know the run, another model made it, its inputs were written over, or its
+            columns were dropped.
         NotSupportedYetError: the run cannot be repeated from its record.
     """
     record = RunRecord.read(frame, into)
@@ -46,13 +47,14 @@ def retry_rows(
     if not len(rows):
         return frame.copy()
     template = _template(frame, record.template)
-    _require_inputs(frame, into, record, template)
-    again = frame.iloc[rows]
+    _require_columns(frame, into, record, template)
+    again = frame
     if record.into is None:  # extract refuses to replace columns that only the schema names
-        again = again.drop(columns=[as_label(frame, name) for name in record.columns])
+        made = [as_label(frame, name) for name in (*record.columns, f"{into}_error")]
+        again = frame.drop(columns=[label for label in made if label in frame.columns])
     options = _options(record, {} if max_tokens is None else {"max_tokens": max_tokens}) | changed
-    done = verb_of(again, record.verb)(template, **options)
-    return _with_rows(frame, rows, done, [*record.columns], into)
+    done = verb_of(again, rows, record.verb)(template, **options)
+    return _with_rows(frame, rows, done, record.columns, into)
 
 
 def failed_positions(frame: pd.DataFrame, into: str) -> np.ndarray:
@@ -87,8 +89,12 @@ def _template(frame: pd.DataFrame, template: str) -> Hashable:
     return next((label for label in frame.columns if str(label) == template), template)
 
 
-def _require_inputs(frame: pd.DataFrame, into: str, record: RunRecord, template: Hashable) -> None:
-    """Refuse a run whose rows cannot be read any more: their columns hold answers now."""
+def _require_columns(frame: pd.DataFrame, into: str, record: RunRecord, template: Hashable) -> None:
+    """Refuse a run whose rows cannot be read any more, as their columns hold answers now, or whose answers are gone."""
+    if not any(as_label(frame, name) in frame.columns for name in record.columns):
+        raise OptionError(
+            f"The frame has none of the columns of {into!r} any more.", hint=f"Run {record.verb} again instead."
+        )
     written = RunRecord.names_written_since(frame, into)
     for name in frame_prompts(frame, template).template.names:
         if name in written:
@@ -99,22 +105,33 @@ def _require_inputs(frame: pd.DataFrame, into: str, record: RunRecord, template:
 
 
 def _with_rows(
-    frame: pd.DataFrame, rows: np.ndarray, done: pd.DataFrame, columns: list[str], into: str
+    frame: pd.DataFrame, rows: np.ndarray, done: pd.DataFrame, columns: Sequence[str], into: str
 ) -> pd.DataFrame:
-    """Put the rows of ``done`` at the positions ``rows``; the column of errors goes when none is left."""
+    """Put the rows of ``done`` at the positions ``rows``; the column of errors goes when none is left.
+
+    Columns that were dropped since stay dropped.
+    """
     result = frame.copy()
-    error = f"{into}_error"
-    error_label = as_label(frame, error)
-    for name in [*columns, error]:
-        label = as_label(frame, name)
-        values = frame[label].array.copy()
-        answers = done[label].tolist() if label in done.columns else [None] * len(rows)
-        is_object = values.dtype == object
-        values[rows] = object_column(answers, done.index).array if is_object else pd.array(answers, dtype=values.dtype)
-        result[label] = values
+    error_label = as_label(frame, f"{into}_error")
+    for label in (*(as_label(frame, name) for name in columns), error_label):
+        if label in frame.columns:
+            answers = done[label].iloc[rows] if label in done.columns else pd.Series([None] * len(rows), dtype=object)
+            result[label] = _filled(frame[label], rows, answers)
     if result[error_label].isna().all():
         del result[error_label]
-    figures = dict(done.attrs["pagednb"])
-    figures["failures"] = [{**failure, "row": int(rows[failure["row"]])} for failure in figures["failures"]]
-    result.attrs = {**frame.attrs, "pagednb": figures}
+    result.attrs = {**frame.attrs, "pagednb": dict(done.attrs["pagednb"])}
     return result
+
+
+def _filled(column: pd.Series, rows: np.ndarray, answers: pd.Series) -> Any:
+    """The column's array with answers at some positions, in its dtype or, if it was changed since, one for both."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        labels = answers.dropna().unique().tolist()
+        column = column.cat.add_categories([label for label in labels if label not in column.cat.categories])
+    elif answers.dtype not in (column.dtype, object):
+        column = column.astype(pd.concat([column, answers]).dtype)
+    values = column.array.copy()
+    items = answers.tolist()
+    is_object = values.dtype == object
+    values[rows] = object_column(items, answers.index).array if is_object else pd.array(items, dtype=values.dtype)
+    return values

@@ -10,7 +10,7 @@ import pytest
 from support.fake_engine import FakeEngine, reverse
 
 from pagednb.dataframe.accessor import frame
-from pagednb.errors import OptionError, RowErrorsWarning
+from pagednb.errors import OptionError, RowErrors, RowErrorsWarning
 
 TEXTS = ["late", "x" * 400, "login", None, "y" * 300]
 
@@ -46,7 +46,7 @@ def test_only_failed_rows_run_with_the_same_options(engine: FakeEngine) -> None:
 def test_rows_that_fail_again_keep_a_reason_and_their_place(engine: FakeEngine) -> None:
     before = failed(engine)
     engine.resolved.max_model_len = engine.geometry.max_model_len = 350
-    with pytest.warns(RowErrorsWarning, match="1 of 2 rows failed"):
+    with pytest.warns(RowErrorsWarning, match="1 of 5 rows failed; the first is row 1"):
         after = frame(before).retry("out")
     assert after["out_error"].notna().tolist() == [False, True, False, False, False]
     assert [failure["row"] for failure in after.attrs["pagednb"]["failures"]] == [1]
@@ -136,3 +136,48 @@ def test_what_earlier_runs_wrote_is_an_input_like_any_other(engine: FakeEngine) 
         before = frame(before).generate("{first}" + "x" * 300, into="second")
     engine.resolved.max_model_len = engine.geometry.max_model_len = 2000
     assert frame(before).retry("second")["second"].notna().all()
+
+
+def labelled(engine: FakeEngine) -> pd.DataFrame:
+    """A frame whose last row of three was too long, and may be cut now."""
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 200
+    with pytest.warns(RowErrorsWarning):
+        return frame(pd.DataFrame({"text": ["a", "b", "x" * 400]})).classify("text", labels=["a", "b", "c"])
+
+
+def test_a_label_whose_category_was_trimmed_comes_back(engine: FakeEngine) -> None:
+    whole = frame(labelled(engine)).retry("label", truncate="right")
+    before = labelled(engine)
+    before["label"] = before["label"].cat.set_categories([each for each in "cab" if each != whole["label"].iloc[2]])
+    after = frame(before).retry("label", truncate="right")
+    assert after["label"].iloc[2] == whole["label"].iloc[2]
+    assert "label_error" not in after.columns
+
+
+def test_columns_that_were_dropped_stay_dropped(engine: FakeEngine) -> None:
+    before = labelled(engine).drop(columns="label_confidence")
+    after = frame(before).retry("label", truncate="right")
+    assert after.columns.tolist() == ["text", "label"] and after["label"].notna().all()
+    num_calls = len(engine.calls)
+    with pytest.raises(OptionError, match="none of the columns of 'label'"):
+        frame(before.drop(columns="label")).retry("label", truncate="right")
+    assert len(engine.calls) == num_calls
+
+
+def test_columns_whose_type_was_changed_take_what_comes(engine: FakeEngine) -> None:
+    before = labelled(engine)
+    before["label_confidence"] = before["label_confidence"].round().astype("Int64")
+    before["label"] = before["label"].astype(object)
+    after = frame(before).retry("label", truncate="right")
+    assert after["label"].notna().all() and 0 < after["label_confidence"].iloc[2] < 1
+
+
+def test_failures_are_counted_in_the_whole_frame(engine: FakeEngine) -> None:
+    with pytest.raises(RowErrors, match="1 of 3 rows failed; the first is row 2") as caught:
+        frame(labelled(engine)).retry("label", errors="raise")
+    assert caught.value.frame["text"].tolist() == ["x" * 400]
+
+
+def test_no_run_is_called_by_a_list(engine: FakeEngine) -> None:
+    with pytest.raises(OptionError, match="which run made"):
+        frame(labelled(engine)).retry(["label"])  # type: ignore[arg-type]
