@@ -13,8 +13,8 @@ from pagednb.scheduler.sequence import Sequence
 class Start(NamedTuple):
     """What a sequence shares, and how many free blocks it needs now and soon.
 
-    ``shared_block_ids`` are read only; ``copied_block_id`` is the one after them that it gets a copy of: a fork for it will
-    write there, others because their prompts go on alike for a part of it.
+    ``shared_block_ids`` are read only; ``copied_block_id`` is the one after them that it gets a copy of: a fork
+    because it will write there, others because their prompts go on alike for a part of it.
     """
 
     shared_block_ids: np.ndarray
