@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import functools
@@ -30,6 +31,8 @@ T = TypeVar("T")
 Command = Callable[[EngineCore], None]
 LINGER_S = 0.5
 """How long collections stay rare without work: a caller with many prompts, or a chat, comes back soon."""
+EXIT_WAIT_S = 3.0
+"""How long the process waits for the current step when it ends; a front end kills a kernel after five seconds."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class EngineLoop:
         outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(build, outcomes), name="pagednb-engine", daemon=True)
         self._thread.start()
+        atexit.register(self._end_with_process)
         try:
             error = _receive(outcomes, while_waiting)
         except BaseException:
@@ -128,6 +132,12 @@ class EngineLoop:
         while self._thread is not None and self._thread.is_alive():
             self._thread.join(WAIT_SLICE_S)
 
+    def _end_with_process(self) -> None:
+        """End the thread before the interpreter does: a thread that is killed inside torch aborts the process."""
+        self.stop()
+        if self._thread is not None:
+            self._thread.join(EXIT_WAIT_S)
+
     def raise_if_over(self) -> None:
         """Raise EngineDeadError if the engine will never answer again."""
         if self._end is not None:
@@ -142,6 +152,14 @@ class EngineLoop:
     # everything below runs on the engine thread
 
     def _run(self, build: Callable[[], EngineCore], outcomes: queue.SimpleQueue[BaseException | None]) -> None:
+        try:
+            self._build_and_serve(build, outcomes)
+        finally:
+            atexit.unregister(self._end_with_process)
+
+    def _build_and_serve(
+        self, build: Callable[[], EngineCore], outcomes: queue.SimpleQueue[BaseException | None]
+    ) -> None:
         try:
             core = build()
         except BaseException as error:  # noqa: BLE001  (thread boundary: ``start`` raises it)

@@ -28,7 +28,10 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Undo ``load_ipython_extension`` and unload the engine, if one is loaded."""
+    """Undo ``load_ipython_extension`` and unload the engine, if one is loaded.
+
+    What people made stays: their variables, computed rows, decisions of a review, and settings.
+    """
     _remove_magics(shell)
     accessor.unregister()
     runtime.unload()
@@ -39,7 +42,8 @@ def _remove_magics(shell: InteractiveShell) -> None:
     magics = shell.magics_manager.registry.pop(PagednbMagics.__name__, None)
     if magics is None:
         return
-    shell.configurables.remove(magics.settings)
+    for configurable in (magics, magics.settings):  # IPython puts the magics themselves there too
+        shell.configurables.remove(configurable)
     magics.completer.take_out()
     known = shell.magics_manager.magics
     for kind, own in magics.magics.items():

@@ -14,8 +14,6 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 TIMEOUT_S = 120.0
-GRACE_S = 5.0
-"""How long a front end waits for a kernel to end before it kills it."""
 Message = dict[str, Any]
 
 
@@ -104,7 +102,7 @@ class RealKernel:
         """Ask the kernel to end, as a restart does first; return its exit status, None if it did not end by itself."""
         process = self._manager.provisioner.process
         self._manager.request_shutdown(restart=True)
-        deadline_s = time.monotonic() + GRACE_S
+        deadline_s = time.monotonic() + TIMEOUT_S
         while process.poll() is None and time.monotonic() < deadline_s:
             time.sleep(0.05)
         return process.returncode
