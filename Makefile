@@ -3,10 +3,13 @@ BENCH_ARGS ?= llama-3.1-8b
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# other notebook kernels that are in use, beside the one in constraints.txt
+IPYKERNELS := 6.31.0 7.1.0 7.3.0
+KERNEL_FOLDERS := $(IPYKERNELS:%=.cache/ipykernel/%)
 READY := $(VENV)/.ready
 LAB_READY := $(VENV)/.lab-ready
 
-.PHONY: help demo test test-gpu lint lab bench clean
+.PHONY: help demo test test-ipykernels test-gpu lint lab bench clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -16,6 +19,11 @@ demo: $(READY)  ## Label 500 support tickets on the embedded model, in a noteboo
 
 test: $(READY)  ## Run the whole test suite on the CPU (kernels through Triton's interpreter).
 	$(BIN)/python -m pytest
+
+test-ipykernels: $(READY) $(KERNEL_FOLDERS)  ## Run the tests in real notebook kernels again, on older versions of ipykernel.
+	for folder in $(KERNEL_FOLDERS); do \
+		echo $$folder; PYTHONPATH=$(CURDIR)/$$folder $(BIN)/python -m pytest tests/notebook/test_kernel*.py || exit 1; \
+	done
 
 test-gpu:  ## Run the kernel, engine and parity tests on this machine's GPU, in the current Python environment.
 	python3 -m pytest tests/kernels tests/runner tests/gpu -m "gpu or not gpu"
@@ -38,6 +46,10 @@ $(READY): constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[demo,test]"
 	touch $@
+
+$(KERNEL_FOLDERS): .cache/ipykernel/%: $(READY)
+	rm -rf $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ ipykernel==$*
 
 $(LAB_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[lab]"
