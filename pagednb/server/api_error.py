@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from pagednb.errors import ContextLengthError, EngineDeadError, PagednbError, RequestCancelledError
 
 BAD_REQUEST, NOT_FOUND, TOO_LARGE = 400, 404, 413
+CLIENT_GONE = 499
 TOO_MANY, FAILED, NOT_BUILT, UNAVAILABLE = 429, 500, 501, 503
 RETRY_AFTER = {"Retry-After": "1"}
 

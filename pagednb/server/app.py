@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from pagednb.server.body_limit import BodyLimit
 from pagednb.server.desk import Desk
-from pagednb.server.error_answers import answer_http_error, answer_invalid_body
+from pagednb.server.error_answers import answer_fault, answer_http_error, answer_invalid_body, answer_nobody
 from pagednb.server.fault_wall import FaultWall
 from pagednb.server.gate import Gate
 from pagednb.server.routes.chat import chat_routes
@@ -24,6 +24,7 @@ from pagednb.server.routes.health import health_routes
 from pagednb.server.routes.metrics import metric_routes
 from pagednb.server.routes.models import model_routes
 from pagednb.server.routes.tokens import token_routes
+from pagednb.server.served_call import ClientGoneError
 from pagednb.version import VERSION
 
 _ROUTES = (
@@ -53,6 +54,8 @@ def create_app(desk: Desk) -> ASGIApp:
         api.include_router(routes(desk))
     api.add_exception_handler(RequestValidationError, answer_invalid_body)
     api.add_exception_handler(HTTPException, answer_http_error)
+    api.add_exception_handler(ClientGoneError, answer_nobody)
+    api.add_exception_handler(Exception, answer_fault)
     app: ASGIApp = BodyLimit(api, max_bytes=settings.max_body_bytes)
     app = Gate(app, api_key=settings.api_key, allowed_origins=settings.allowed_origins)
     if settings.allowed_origins:

@@ -13,6 +13,7 @@ from pagednb.server.tools.tool_format import FORMATS, ToolFormat, format_of_temp
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
 
+_THOUGHT_MARKS = {"<think>", "</think>"}
 # what transformers or this server sets, and the arguments of transformers' own function
 _NOT_SWITCHES = {
     *("messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now"),
@@ -24,11 +25,19 @@ _NOT_SWITCHES = {
 
 @dataclasses.dataclass(frozen=True)
 class ChatTemplate:
-    """``switches``: variables that a request may set; ``takes_tools``: whether the template lays out tools itself."""
+    """What requests can ask of it.
+
+    Attributes:
+        switches: variables that a request may set.
+        takes_tools: whether the template lays out tools itself.
+        tool_format: how the model writes calls.
+        model_thinks: whether the model has tokens that mark its thoughts.
+    """
 
     switches: frozenset[str]
     takes_tools: bool
     tool_format: ToolFormat
+    model_thinks: bool
 
     @classmethod
     def of(cls, engine: LLMEngine, tool_format: str | None) -> ChatTemplate:
@@ -36,7 +45,8 @@ class ChatTemplate:
         template = str(engine.tokenizer.get_chat_template()) if engine.has_chat_template else ""
         names = template_variables(template)
         chosen = format_of_template(template) if tool_format is None else FORMATS[tool_format]
-        return cls(names - _NOT_SWITCHES, "tools" in names, chosen)
+        thinks = set(engine.added_tokens.values()) >= _THOUGHT_MARKS
+        return cls(names - _NOT_SWITCHES, "tools" in names, chosen, thinks)
 
     def checked(self, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return a request's ``chat_template_kwargs``. Raises ApiError for one that the template does not read."""

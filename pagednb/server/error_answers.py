@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pagednb.errors import nearest_name
-from pagednb.server.api_error import BAD_REQUEST, ApiError, error_body
+from pagednb.server.api_error import BAD_REQUEST, CLIENT_GONE, FAILED, ApiError, error_body
 from pagednb.server.json_response import JsonResponse
 from pagednb.server.protocol.chat_request import ChatRequest
 from pagednb.server.protocol.completion_request import CompletionRequest
@@ -24,6 +24,17 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     body = error.body() if isinstance(error, ApiError) else error_body(error.status_code, str(error.detail))
     return JsonResponse(body, error.status_code, error.headers)
+
+
+async def answer_fault(request: Request, error: Exception) -> Response:
+    """Answer 500 for a fault of ours, without its text, which may hold a prompt."""
+    message = f"The server made a mistake ({type(error).__name__}). It answers the next request."
+    return JsonResponse(error_body(FAILED, message, code="internal_error"), FAILED)
+
+
+async def answer_nobody(request: Request, error: Exception) -> Response:
+    """Answer a client that hung up: uvicorn complains of requests without an answer."""
+    return Response(status_code=CLIENT_GONE)
 
 
 async def answer_invalid_body(request: Request, error: Exception) -> Response:

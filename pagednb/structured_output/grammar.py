@@ -8,9 +8,13 @@ from __future__ import annotations
 import functools
 import json
 import re
+from typing import TYPE_CHECKING
 
 from pagednb.errors import NotSupportedYetError, OptionError, PagednbError, SchemaError
 from pagednb.structured_output.constraint import Constraint, ConstraintKind
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
 
 _NUM_KEPT = 1024
 _REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
@@ -33,19 +37,25 @@ def grammar_of(constraint: Constraint) -> str:
             "Constrained answers need the package llguidance, which is not installed.",
             hint="Run: pip install llguidance",
         ) from error
-    if constraint.kind is ConstraintKind.SCHEMA:
-        # where it cannot prove that schemas of oneOf exclude each other, it refuses them
-        overrides = {"whitespace_flexible": constraint.whitespace, "coerce_one_of": False}
-        grammar = LLMatcher.grammar_from_json_schema(constraint.text, overrides=overrides)  # type: ignore[arg-type]
-    elif constraint.kind is ConstraintKind.GRAMMAR:
-        grammar = LLMatcher.grammar_from_lark(constraint.text)
-    else:
-        is_choices = constraint.kind is ConstraintKind.CHOICES
-        grammar = LLMatcher.grammar_from_regex(_alternatives(constraint.text) if is_choices else constraint.text)
+    try:
+        grammar = _written(constraint, LLMatcher)
+    except ValueError as error:  # nested too deeply, or not valid Unicode
+        raise _refusal(constraint, str(error)) from error
     has_failed, messages = LLMatcher.validate_grammar_with_warnings(grammar)
     if has_failed:
         raise _refusal(constraint, messages[0])
     return grammar
+
+
+def _written(constraint: Constraint, matcher: type[LLMatcher]) -> str:
+    if constraint.kind is ConstraintKind.SCHEMA:
+        # where it cannot prove that schemas of oneOf exclude each other, it refuses them
+        overrides = {"whitespace_flexible": constraint.whitespace, "coerce_one_of": False}
+        return matcher.grammar_from_json_schema(constraint.text, overrides=overrides)  # type: ignore[arg-type]
+    if constraint.kind is ConstraintKind.GRAMMAR:
+        return matcher.grammar_from_lark(constraint.text)
+    is_choices = constraint.kind is ConstraintKind.CHOICES
+    return matcher.grammar_from_regex(_alternatives(constraint.text) if is_choices else constraint.text)
 
 
 def _alternatives(choices: str) -> str:

@@ -72,4 +72,3 @@ class ChatRequest(SamplingFields, UnusedFields):
     parallel_tool_calls: bool | None = None
     add_generation_prompt: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    include_reasoning: bool | None = None

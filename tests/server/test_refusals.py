@@ -1,0 +1,151 @@
+"""What cannot be done is refused with the right status, in OpenAI's shape, naming the field."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import httpx
+import pytest
+from support.served import is_idle, serving, serving_rig, wait_until
+
+CHAT = [{"role": "user", "content": "hi"}]
+BROKEN_CALL = {"name": "f", "arguments": "{"}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.fixture(scope="module")
+def client():
+    with serving(max_n=4, max_prompts=3, max_sequences=8) as (client, _):
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "prompt: Field required"),
+        ({"prompt": "a", "temprature": 1}, "no field 'temprature'; the nearest is 'temperature'"),
+        ({"prompt": "a", "temperature": "hot"}, "temperature: "),
+        ({"prompt": "a", "temperature": -1}, "temperature=-1"),
+        ({"prompt": "a", "n": True}, "n: "),
+        ({"prompt": "a", "n": 5}, "n=5 is more than this server gives: 4"),
+        ({"prompt": ["a"] * 4}, "at most 3 prompts"),
+        ({"prompt": ["a"] * 3, "n": 4}, "asks for 12 sequences; at most 8"),
+        ({"prompt": []}, "The prompt is empty"),
+        ({"prompt": [[]]}, "The prompt is empty"),
+        ({"prompt": [1, 99999]}, "Token id 99999 is outside"),
+        ({"prompt": [1, 2**70]}, "prompt"),
+        ({"prompt": "x" * 3000, "max_tokens": 10}, "max_model_len=256"),
+        ({"prompt": "a", "echo": True}, "echo: "),
+        ({"prompt": "a", "best_of": 3}, "best_of: "),
+        ({"prompt": "a", "suffix": "b"}, "suffix: "),
+        ({"prompt": "a", "logit_bias": {"x": 1}}, "keys of logit_bias are token ids"),
+        ({"prompt": "a", "logprobs": 50}, "logprobs=50"),
+        ({"prompt": "a", "stop": [""]}, "stop="),
+        ({"prompt": "a", "seed": 2**80}, "seed="),
+        ({"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options belongs to a stream"),
+        ({"prompt": "a", "structured_outputs": {"regex": "(", "choice": ["a"]}}, "one constraint"),
+        ({"prompt": "a", "guided_regex": "("}, "regex"),
+        ({"prompt": "\ud800"}, "not valid Unicode"),
+    ],
+)
+def test_completions(client: httpx.Client, body: dict, words: str) -> None:
+    answer = client.post("/v1/completions", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400, answer.text
+    assert words in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"messages": []}, "messages: "),
+        ({"messages": [{"role": "user", "content": "a", "mood": "good"}]}, "messages.0.mood"),
+        ({"messages": [{"role": "wizard", "content": "a"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages.0.content"),
+        ({"messages": CHAT, "top_logprobs": 3}, "top_logprobs needs logprobs"),
+        ({"messages": CHAT, "logprobs": True, "top_logprobs": 30}, "logprobs=30"),
+        ({"messages": CHAT, "max_tokens": 1, "max_completion_tokens": 2}, "two names of one limit"),
+        ({"messages": CHAT, "response_format": {"type": "json_schema"}}, "has a json_schema"),
+        ({"messages": CHAT, "response_format": {"type": "xml"}}, "response_format.type"),
+        ({"messages": CHAT, "tool_choice": "required"}, "there are no tools"),
+        ({"messages": CHAT, "tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "'g'"),
+        (
+            {"messages": CHAT, "tools": [TOOL], "tool_choice": "required", "response_format": {"type": "json_object"}},
+            "exclude each other",
+        ),
+        ({"messages": CHAT, "chat_template_kwargs": {"tokenize": True}}, "does not read 'tokenize'. It reads: shout"),
+        ({"messages": CHAT, "functions": []}, "no field 'functions'"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "function": BROKEN_CALL}]}]},
+            "not valid JSON",
+        ),
+    ],
+)
+def test_chats(client: httpx.Client, body: dict, words: str) -> None:
+    answer = client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 400, answer.text
+    assert words in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("POST", "/v1/completions", {"prompt": "a", "model": "gpt-9"}, 404, "model_not_found"),
+        ("POST", "/v1/chat/completions", {"messages": CHAT, "model": "gpt-9"}, 404, "model_not_found"),
+        ("GET", "/v1/models/gpt-9", None, 404, "model_not_found"),
+        ("POST", "/v1/embeddings", {"input": "a", "model": "m"}, 501, "not_built"),
+        ("GET", "/v1/nothing", None, 404, None),
+        ("GET", "/v1/completions", None, 405, None),
+        ("POST", "/detokenize", {"tokens": [-1]}, 400, None),
+        ("POST", "/tokenize", {}, 400, None),
+        ("POST", "/generate", {"prompt": "a", "use_beam_search": True}, 400, None),
+    ],
+)
+def test_other_routes(client: httpx.Client, method: str, path: str, body: dict, status: int, code: str | None) -> None:
+    answer = client.request(method, path, json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_a_broken_body_is_told_so(client: httpx.Client) -> None:
+    for content in (b'{"prompt": "a"', b"[" * 100_000, b"\xff\xfe"):
+        headers = {"Content-Type": "application/json"}
+        answer = client.post("/v1/completions", content=content, headers=headers)
+        assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_schema_nested_without_end_is_refused(client: httpx.Client) -> None:
+    schema: dict = {"type": "string"}
+    for _ in range(300):
+        schema = {"type": "array", "items": schema}
+    answer = client.post("/v1/completions", json={"prompt": "a", "guided_json": schema})
+    assert answer.status_code in (200, 400), answer.text
+
+
+def test_a_full_queue_says_when_to_come_again_and_empties() -> None:
+    may_go_on = threading.Event()
+    with serving_rig(max_sequences=2) as (client, engine, executor):
+        executor.before_step = lambda: may_go_on.wait(20)
+        waiting = [threading.Thread(target=client.post, args=("/v1/completions",), kwargs={"json": {"prompt": [5]}})
+                   for _ in range(2)]  # fmt: skip
+        for thread in waiting:
+            thread.start()
+        wait_until(lambda: executor.num_steps > 0)
+        wait_until(lambda: client.post("/v1/completions", json={"prompt": [5], "model": "m"}).status_code == 429)
+        refused = client.post("/v1/completions", json={"prompt": [5]})
+        assert refused.headers["retry-after"] == "1" and refused.json()["error"]["code"] == "queue_full"
+        may_go_on.set()
+        for thread in waiting:
+            thread.join()
+        wait_until(lambda: is_idle(engine))
+        assert client.post("/v1/completions", json={"prompt": [5]}).status_code == 200
+        assert "pagednb:request_refused_total" in client.get("/metrics").text
+
+
+def test_without_an_engine_there_is_no_service() -> None:
+    with serving() as (client, engine):
+        assert client.get("/health").status_code == 200
+        engine.shutdown()
+        assert client.get("/health").status_code == 503
+        answer = client.post("/v1/completions", json={"prompt": [5]})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_unavailable")
+        assert client.get("/metrics").status_code == 200
