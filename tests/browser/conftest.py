@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from support.jupyter_lab import JupyterLab, jupyter_lab
+from support.lab_notebook import Lab
 from support.mounted_widget import MountedWidget
 from support.page_watch import PageWatch
 
@@ -83,3 +85,29 @@ def mounted(page: Page) -> Callable[..., MountedWidget]:
         return MountedWidget(page, WIDGET_FILES / module, state, **options)
 
     return mount
+
+
+@pytest.fixture(scope="session")
+def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
+    with jupyter_lab(tmp_path_factory.mktemp("lab")) as server:
+        yield server
+
+
+@pytest.fixture
+def lab(page: Page, lab_server: JupyterLab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A running JupyterLab; kernels of the test end with it."""
+    yield Lab(page, lab_server, request.node.originalname)
+    page.close()
+    lab_server.end_kernels()
+
+
+@pytest.fixture
+def screenshot(page: Page) -> Callable[..., pathlib.Path]:
+    """Keep a picture under a name in ``output/``: of the page, or of one element of it."""
+
+    def take(name: str, element: Locator | None = None) -> pathlib.Path:
+        path = OUTPUT / f"{name}.png"
+        (element or page).screenshot(path=path, animations="disabled", caret="hide")
+        return path
+
+    return take
