@@ -61,10 +61,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pagednb.sampling_params": TOP_FILES | {"pagednb.structured_output"},
     "pagednb.request": TOP_FILES | {"pagednb.structured_output"},
     "pagednb.dataframe": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.structured_output", "pagednb.widgets"},
+    "pagednb.dataframe.chat_frame": {"pagednb.chats.turn", "pagednb.dataframe.results"},
     # views of models that they are handed
     "pagednb.widgets": set(),
+    # text in, HTML out
+    "pagednb.rendering": set(),
     "pagednb.embedded_model": TOP_FILES,
-    "pagednb.chats": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.rendering", "pagednb.widgets", "pagednb.dataframe"},
+    "pagednb.chats": TOP_FILES
+    | SURFACE_FILES
+    | ENGINE
+    | {
+        "pagednb.rendering",
+        "pagednb.widgets.chat",
+        "pagednb.dataframe.chat_frame",
+        "pagednb.notebook.answer_format",  # plain functions on text
+    },
     # it looks at statuses, which hold maps of blocks and the progress of requests
     "pagednb.monitoring": TOP_FILES
     | SURFACE_FILES
@@ -79,7 +90,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pagednb.server.__main__": {"pagednb.command_line"},
     "pagednb": TOP_FILES
     | SURFACE_FILES
-    | {"pagednb.notebook", "pagednb.dataframe", "pagednb.command_line", "pagednb.server.serve"},
+    | {
+        "pagednb.notebook",
+        "pagednb.dataframe",
+        "pagednb.command_line",
+        "pagednb.monitoring.monitor",
+        "pagednb.server.serve",
+    },
 }
 # library -> the only places that may import it
 ONLY_IN = {
