@@ -19,12 +19,25 @@ if TYPE_CHECKING:
     from pagednb.dataframe.kept.checkpoint import Checkpoint
     from pagednb.dataframe.results.last_run import last_run
     from pagednb.llm import LLM
+    from pagednb.monitoring.monitor import monitor
     from pagednb.runtime import status, unload
     from pagednb.sampling_params import SamplingParams
     from pagednb.server.serve import serve
 
 __version__ = VERSION
-__all__ = ["Checkpoint", "LLM", "SamplingParams", "evaluate", "frame", "last_run", "load", "serve", "status", "unload"]
+__all__ = [
+    "Checkpoint",
+    "LLM",
+    "SamplingParams",
+    "evaluate",
+    "frame",
+    "last_run",
+    "load",
+    "monitor",
+    "serve",
+    "status",
+    "unload",
+]
 
 _NAME_TO_MODULE = {
     "Checkpoint": "pagednb.dataframe.kept.checkpoint",
@@ -33,6 +46,7 @@ _NAME_TO_MODULE = {
     "evaluate": "pagednb.dataframe.evaluation.evaluate",
     "frame": "pagednb.dataframe.accessor",
     "last_run": "pagednb.dataframe.results.last_run",
+    "monitor": "pagednb.monitoring.monitor",
     "serve": "pagednb.server.serve",
     "status": "pagednb.runtime",
     "unload": "pagednb.runtime",

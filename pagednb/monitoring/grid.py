@@ -16,7 +16,7 @@ FREE, CACHED, FIRST_OWNERS = 0, 1, 2
 """Codes of cells; from ``FIRST_OWNERS`` on they are places in ``Grid.owners``."""
 
 MAX_CELLS = 4_096
-MAX_NAMED = 6
+MAX_NAMED = 12
 
 
 class Owners(NamedTuple):
