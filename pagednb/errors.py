@@ -6,6 +6,7 @@ show ``str(error)``: the sentence, then the hint. Bugs of ours are ``assert``, n
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from collections.abc import Iterable
 from typing import Any
@@ -18,6 +19,10 @@ class PagednbError(Exception):
         super().__init__(message if hint is None else f"{message} {hint}")
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes with everything, past constructors of other signatures."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class OptionError(PagednbError, ValueError):

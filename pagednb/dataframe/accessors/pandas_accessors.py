@@ -52,6 +52,7 @@ class FrameAccessor:
     score = score
     ascore = awaitable(score)
     embed = embed
+    aembed = awaitable(embed)
     agg = agg
     aagg = awaitable(agg)
     preview = preview
@@ -128,6 +129,7 @@ class SeriesAccessor:
     score = score
     ascore = awaitable(score)
     embed = embed
+    aembed = awaitable(embed)
     agg = agg
     aagg = awaitable(agg)
     preview = preview

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from pagednb.dataframe.generation.whole_answers import require_whole
 from pagednb.dataframe.run.task import ONE_QUESTION, Answer, EncodedPrompt, RowRequests, params_fingerprint
 from pagednb.sampling_params import SamplingParams
 
@@ -37,5 +38,10 @@ class GenerateTask:
         return RowRequests([(prompt.token_ids, self.params) for prompt in prompts])
 
     def value(self, answer: Answer) -> str:
-        """Return the text."""
+        """Return the text.
+
+        Raises:
+            RowFailure: a constraint held it, and it was cut.
+        """
+        require_whole(answer[0].outputs[0], self.params)
         return answer[0].text

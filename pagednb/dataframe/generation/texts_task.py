@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pagednb.dataframe.generation.whole_answers import require_whole
 from pagednb.dataframe.results.columns import text_array
 from pagednb.dataframe.results.outcome import RowOutcome
 from pagednb.dataframe.results.typed_columns import object_column
@@ -52,8 +53,14 @@ class TextsTask:
         return RowRequests([(prompt.token_ids, self.params) for prompt in prompts])
 
     def value(self, answer: Answer) -> RowTexts:
-        """Return all texts."""
+        """Return all texts.
+
+        Raises:
+            RowFailure: a constraint held them, and one was cut.
+        """
         completions = answer[0].outputs
+        for completion in completions:
+            require_whole(completion, self.params)
         return RowTexts(tuple(one.text for one in completions), tuple(one.cumulative_logprob for one in completions))
 
 

@@ -33,7 +33,9 @@ class ScoreScale:
         Raises:
             OptionError: neither or both, or what makes no scale.
         """
-        if (choices is None) == (scale is None):
+        if choices is not None and scale is not None:
+            raise OptionError("score got scale= and choices=.", hint="Give one of the two.")
+        if choices is None and scale is None:
             raise OptionError("score needs scale= or choices=.", hint="For example scale=(1, 5).")
         return _from_scale(scale) if choices is None else _from_choices(choices)
 
@@ -58,10 +60,20 @@ def _from_choices(choices: object) -> ScoreScale:
     pairs = choices.items() if isinstance(choices, Mapping) else ((number, number) for number in choices)
     texts, numbers = [], []
     for name, number in pairs:
-        if not isinstance(number, Real) or isinstance(number, bool) or not math.isfinite(number):
+        if not isinstance(number, Real) or isinstance(number, bool) or not _is_finite(number):
             raise OptionError(f"The choice {number!r} is no number.", hint='Say its number: {"bad": 0, "good": 1}.')
         texts.append(str(name))
         numbers.append(float(number))
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise OptionError(f"The choice {twice!r} comes twice.", hint="Give each once.")
     labels = LabelSet.of(texts)
     words = labels.in_words().replace("these labels", "these", 1)
     return ScoreScale(labels.texts, tuple(numbers), words)
+
+
+def _is_finite(number: Any) -> bool:
+    try:
+        return math.isfinite(float(number))
+    except OverflowError:  # a whole number beyond all floats
+        return False

@@ -127,7 +127,9 @@ def _bind(template: object, names: list[str], *, owner: str) -> BoundTemplate:
     bound = Template(template).bind(names)
     if not bound.names:
         nearest = nearest_name(template, names)
-        hint = f"Did you mean {nearest!r}?" if nearest else _known(names)
+        meant = f"{{{nearest}}}" if nearest == template else nearest
+        where = f"Put {{{next(filter(None, names), '')}}} where the {owner} goes."
+        hint = f"Did you mean {meant!r}?" if nearest else f"{where} {_known(names)}"
         raise TemplateError(f"{template!r} is no {owner} and uses none.", hint=hint)
     return bound
 

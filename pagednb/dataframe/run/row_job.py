@@ -173,22 +173,27 @@ class _RowJob(Generic[Value]):
                 if isinstance(answer, PagednbError):
                     self._fail(position, answer.message)
                 else:
-                    self._kept.keep(position, answer)
-                    self._settle_answer(position, answer)
+                    self._settle_answer(position, answer, is_new=True)
             self._tell()
 
     def _collect_until(self, under_way: RowsUnderWay, num_requests: int) -> None:
         while under_way.num_requests > num_requests:
             self._collect(under_way, POLL_S)
 
-    def _settle_answer(self, position: int, answer: Answer) -> None:
+    def _settle_answer(self, position: int, answer: Answer, *, is_new: bool = False) -> None:
         if answer[0].outputs[0].finish_reason == "length":
             self._figures.cut_at_max_tokens += 1
         try:
             value = self._task.value(answer)
-        except RowFailure as failure:  # the answer is kept all the same: another run would get it again
+        except RowFailure as failure:
+            if is_new and self._task.is_deterministic:  # another run would get the same answer again
+                self._kept.keep(position, answer)
+            elif is_new:
+                self._kept.keep_failure(position, failure.message)
             self._settle(position, None, failure.message)
         else:
+            if is_new:
+                self._kept.keep(position, answer)
             self._settle(position, value, None)
 
     def _fail(self, position: int, reason: str) -> None:

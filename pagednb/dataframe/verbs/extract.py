@@ -56,7 +56,7 @@ def extract(
             ``{"brand": str, "year": int | None}``, or JSON Schema. ``response_format`` is the same option.
         expand: True: a column a field: text, ``Int64``, ``Float64``, ``boolean``, ``category`` with all choices of an
             Enum or Literal, Python objects for anything nested. False: one column of dicts, or of instances where a
-            class was given.
+            class was given; validators of a class run only then.
         into: Columns are called ``<into>_<field>``, and those of the name are replaced. Without it they have the
             fields' plain names, which the frame must not have. With ``expand=False`` the column's name, "extracted"
             if not given. Reasons of failed rows are in ``<into>_error``.
@@ -105,7 +105,9 @@ def required_schema(schema: object, response_format: object) -> AnswerSchema:
         OptionError: neither or both were given.
         SchemaError: what was given is no schema.
     """
-    if (schema is None) == (response_format is None):
+    if schema is not None and response_format is not None:
+        raise OptionError("schema and response_format are two names of one option.", hint="Give one of them.")
+    if schema is None and response_format is None:
         raise OptionError("extract needs schema=.", hint='For example schema={"brand": str, "year": int | None}.')
     return AnswerSchema.of(response_format if schema is None else schema)
 

@@ -348,6 +348,8 @@ def test_what_is_not_built_yet(engine: FakeEngine) -> None:
         frame(TICKETS).classify("text", labels=["a"], multi=True, examples=TICKETS)
     with pytest.raises(NotSupportedYetError, match="embed"):
         frame(TICKETS).embed("text")
+    with pytest.raises(NotSupportedYetError, match="embed"):
+        asyncio.run(frame(TICKETS).aembed("text"))
 
 
 def test_results_can_be_saved_whatever_numbers_the_options_are(engine: FakeEngine, tmp_path: pathlib.Path) -> None:
@@ -360,7 +362,9 @@ def test_results_can_be_saved_whatever_numbers_the_options_are(engine: FakeEngin
     ("options", "message"),
     [
         ({}, "needs scale= or choices="),
-        ({"scale": (1, 3), "choices": [1, 2]}, "needs scale= or choices="),
+        ({"scale": (1, 3), "choices": [1, 2]}, "Give one of the two"),
+        ({"choices": [1, 1]}, "The choice '1' comes twice"),
+        ({"choices": [10**400, 1]}, "is no number"),
         ({"scale": (3, 1)}, r"scale=\(3, 1\)"),
         ({"scale": (0, 0.5)}, "two whole numbers"),
         ({"scale": (0, 1000)}, "1001 steps"),

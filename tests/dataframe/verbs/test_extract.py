@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 import warnings
 from typing import Any, Literal
 
@@ -125,6 +126,20 @@ def test_a_cut_answer_is_an_error_that_names_the_limit(monkeypatch: pytest.Monke
     with pytest.raises(RowErrors) as raised:
         frame(data).extract("text", schema=SCHEMA, max_tokens=100, errors="raise", progress=False)
     assert raised.value.frame["extracted_error"].tolist() == ["The answer was cut at max_tokens=100."]
+
+
+def test_a_sampled_answer_that_was_cut_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    engine = answering(monkeypatch)
+    for temperature, num_asked in ((1.0, 2), (0.0, 1)):
+        folder = tmp_path / str(temperature)
+        data, options = pd.DataFrame({"text": ['{"a":"long"}']}), {"max_tokens": 3, "checkpoint": folder}
+        engine.calls.clear()
+        for _ in range(2):
+            with pytest.warns(RowErrorsWarning, match="cut at max_tokens=3"):
+                frame(data).extract("text", schema={"a": str}, temperature=temperature, cache=False, **options)
+        assert sum(len(call.submitted) for call in engine.calls) == num_asked
 
 
 def test_instances_of_the_class_come_back(monkeypatch: pytest.MonkeyPatch) -> None:

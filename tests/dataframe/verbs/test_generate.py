@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import pickle
 import warnings
 from typing import Any
 
@@ -324,3 +325,43 @@ def test_no_warning_of_pandas_reaches_the_user(engine: FakeEngine) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         frame(TICKETS[TICKETS["stars"] > 1]).generate("{text}{stars}")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "cut", "whole"),
+    [
+        ({"choices": ["billing", "bug"]}, "bil", "bug"),
+        ({"schema": {"type": "object"}}, '{"a', "{}"),
+        ({"regex": "[0-9]+-[0-9]+"}, "12-", "1-2"),
+        ({"grammar": 'start: "ab"'}, "a", None),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"logprobs": True}])
+def test_a_constrained_answer_that_was_cut_is_no_value(
+    engine: FakeEngine, constraint: dict[str, Any], cut: str, whole: str | None, more: dict[str, Any]
+) -> None:
+    engine.answer = lambda prompt: f"{cut}    " if prompt == "cut" else whole or ""
+    with pytest.warns(RowErrorsWarning, match="cut at max_tokens"):
+        result = frame(pd.DataFrame({"text": ["cut", "whole"]})).generate(
+            "text", max_tokens=len(cut), **constraint, **more
+        )
+    assert result["generated"].isna().tolist() == [True, False]
+    assert result["generated"].iloc[1] == (whole or "")
+
+
+@pytest.mark.parametrize(
+    ("template", "hint"),
+    [("value", "Did you mean \"{value}\"|Did you mean '{value}'"), ("Summarise", "Put {value} where")],
+)
+def test_a_series_template_without_a_field(engine: FakeEngine, template: str, hint: str) -> None:
+    with pytest.raises(TemplateError, match=hint):
+        frame(pd.Series(["a"])).generate(template)
+
+
+def test_row_errors_travel_between_processes(engine: FakeEngine) -> None:
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 20
+    with pytest.raises(RowErrors) as caught:
+        frame(pd.DataFrame({"text": ["x" * 50]})).generate("text", errors="raise")
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.hint) == (str(caught.value), caught.value.hint)
+    pd.testing.assert_frame_equal(copy.frame, caught.value.frame)
