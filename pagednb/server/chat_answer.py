@@ -88,6 +88,8 @@ class ChatAnswer:
         calls = [*first.calls, *last.calls]
         content = first.content + last.content
         message: dict[str, Any] = {"role": "assistant", "content": content if content or not calls else None}
+        if reasoning := first.reasoning + last.reasoning:
+            message["reasoning_content"] = reasoning
         if calls:
             message["tool_calls"] = [call.as_dict() for call in calls]
         return {
@@ -119,6 +121,8 @@ class ChatAnswer:
             return []
         message: dict[str, Any] = {} if choice.has_begun else {"role": "assistant"}
         choice.has_begun = True
+        if delta.reasoning:
+            message["reasoning_content"] = delta.reasoning
         if delta.content:
             message["content"] = delta.content
         if delta.calls:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,8 @@ def serve(
     from pagednb.server.server import Server
 
     server = Server(engine, bind_listener(host, port), settings)
-    runtime.before_unload(server.stop)
+    stop = weakref.WeakMethod(server.stop)  # a server that was stopped may be forgotten; one that runs is not
+    runtime.before_unload(lambda: (end := stop()) and end())
     return server
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from pagednb.rendering.thinking import ThinkingSplitter
 from pagednb.server.api_error import ApiError
 from pagednb.server.chat_answer import ChatAnswer
 from pagednb.server.chat_prompt import ChatPrompt, chat_prompt
@@ -57,7 +58,9 @@ def chat_routes(desk: Desk) -> APIRouter:
 
 
 def _reader(choice: ToolChoice, template: ChatTemplate, prompt: ChatPrompt) -> ChoiceReader:
-    return ChoiceReader(choice.reader(template.tool_format))
+    thinks = template.model_thinks or prompt.is_thinking
+    thinking = ThinkingSplitter(starts_inside=prompt.is_thinking) if thinks else None
+    return ChoiceReader(thinking, choice.reader(template.tool_format))
 
 
 def _overrides(body: ChatRequest, choice: ToolChoice, *, shows_marks: bool) -> dict[str, Any]:

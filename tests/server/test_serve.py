@@ -1,0 +1,106 @@
+"""``pnb.serve`` in a process that has other things to do: it comes, shows itself and goes without a trace."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import httpx
+import pytest
+
+import pagednb as pnb
+from pagednb import runtime
+from pagednb.errors import EngineNotLoadedError, OptionError
+from pagednb.server.server import Server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model():
+    yield pnb.load(device="cpu", num_gpu_blocks_override=500)
+    pnb.unload()
+
+
+def test_the_loaded_model_is_served_beside_the_notebook() -> None:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    num_threads = threading.active_count()
+    server = pnb.serve()
+    try:
+        assert {number: signal.getsignal(number) for number in handlers} == handlers
+        assert server.url.startswith("http://127.0.0.1:")
+        answer = httpx.get(f"{server.url}/v1/models").json()
+        assert [card["id"] for card in answer["data"]] == ["pagednb/embedded"]
+        assert pnb.load(device="cpu", num_gpu_blocks_override=500).generate("Hi", use_tqdm=False)
+    finally:
+        server.stop()
+    server.stop()
+    assert not server.is_running and "stopped" in repr(server) and "stopped" in server._repr_html_()
+    assert threading.active_count() == num_threads
+
+
+def test_what_a_server_shows_can_be_pasted() -> None:
+    server = pnb.serve()
+    shown = repr(server)
+    curl = shown[shown.index("curl") : shown.index("from openai")].replace("\\\n", "")
+    done = subprocess.run([*shlex.split(curl), "-sS"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["choices"][0]["text"]
+    names: dict = {}
+    *lines, last = shown[shown.index("from openai") :].splitlines()
+    exec("\n".join(lines), names)
+    with names["client"]:
+        assert isinstance(eval(last, names), str)
+    assert server.url in server._repr_html_()
+    server.stop()
+
+
+def test_a_key_is_named_and_never_shown() -> None:
+    server = pnb.serve(api_key="open sesame")
+    for shown in (repr(server), server._repr_html_()):
+        assert "sesame" not in shown and "PAGEDNB_API_KEY" in shown
+    assert httpx.get(f"{server.url}/v1/models").status_code == 401
+    server.stop()
+
+
+def test_names_are_those_that_were_given() -> None:
+    server = pnb.serve(served_model_name=["a", "b"], max_n=2, allowed_origins=["http://localhost:1"])
+    names = [card["id"] for card in httpx.get(f"{server.url}/v1/models").json()["data"]]
+    assert names == ["a", "b"]
+    server.stop()
+
+
+def test_mistakes_are_refused_and_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    num_threads = threading.active_count()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(OptionError, match=r"Nothing can listen on 127\.0\.0\.1 port"),
+    ):
+        pnb.serve(taken.getsockname()[1])
+    for wrong in ({"port": 70_000}, {"host": "no.such.host.invalid"}, {"max_nn": 3}, {"api_key": ""}):
+        with pytest.raises(OptionError):
+            pnb.serve(**wrong)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "fastapi" else find(name))
+    with pytest.raises(OptionError, match=r"fastapi, which is not installed.*pagednb\[serve\]"):
+        pnb.serve()
+    assert threading.active_count() == num_threads
+
+
+def test_unloading_ends_the_server() -> None:
+    server: Server = pnb.serve()
+    pnb.unload()
+    assert not server.is_running
+    assert not runtime.is_loaded()
+    with pytest.raises(EngineNotLoadedError):
+        pnb.serve()
+    pnb.load(device="cpu", num_gpu_blocks_override=500)
+
+
+def test_nothing_of_it_is_imported_before() -> None:
+    code = "import sys, pagednb; pagednb.serve; print([m for m in ('fastapi', 'uvicorn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
