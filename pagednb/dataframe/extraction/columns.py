@@ -14,7 +14,9 @@ from typing import Any
 import pandas as pd
 
 from pagednb.dataframe.extraction.answer_schema import AnswerSchema
+from pagednb.dataframe.results.record import RunRecord
 from pagednb.dataframe.results.typed_columns import object_column, typed_columns
+from pagednb.dataframe.rows.verb_rows import VerbRows
 from pagednb.errors import OptionError
 
 DEFAULT_INTO = "extracted"
@@ -40,8 +42,8 @@ class ExtractedColumns:
             return [self.error_into]
         return [f"{self.into}_{name}" if self.into else name for name, _ in self.schema.fields.fields]
 
-    def check(self, columns: pd.Index) -> None:
-        """Refuse names that meet each other or, without ``into``, a column of the frame.
+    def check(self, rows: VerbRows) -> None:
+        """Refuse names that meet each other or, without ``into``, a column of the frame that no such extract made.
 
         Raises:
             OptionError: naming the column.
@@ -53,12 +55,17 @@ class ExtractedColumns:
                 f"The schema has a field whose column is '{self.error_into}_error', where reasons of failures go.",
                 hint="Name the columns differently with into=.",
             )
-        taken = [name for name in self.names if name in columns.get_level_values(0)]
-        if taken and self.expand and self.into is None:
+        taken = [name for name in self.names if name in rows.columns.get_level_values(0)]
+        if taken and self.expand and self.into is None and not self._are_ours(rows):
             raise OptionError(
                 f"The frame has a column {taken[0]!r} already, and the schema a field of that name.",
                 hint=f"Give into=, as into={DEFAULT_INTO!r} for '{DEFAULT_INTO}_{taken[0]}', or drop the column.",
             )
+
+    def _are_ours(self, rows: VerbRows) -> bool:
+        """Whether the same cell made them: an extract with this very schema."""
+        record = RunRecord.found(rows.data.attrs, self.error_into)
+        return record is not None and (record.schema, [*record.columns]) == (self.schema.text, self.names)
 
     def series_of(self, values: Sequence[Any], index: pd.Index) -> dict[str, pd.Series]:
         """Return the columns by name; ``values`` has None for a row without values."""

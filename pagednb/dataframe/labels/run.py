@@ -39,6 +39,7 @@ class LabelRun:
         words: an instruction before the first text that the model reads, an example or the row.
         labels: what the model may answer.
         questions: what is put behind a row's text; each is answered by itself.
+        beside: names of columns that stand beside the target's.
         columns: makes columns by name from probabilities ``[num_rows, num_questions, num_labels]``.
         notes: reasons for values that are withheld, from the same.
         asked: the verb's own options as JSON types, for ``retry``; None if they are not.
@@ -51,6 +52,7 @@ class LabelRun:
     errors: ErrorPolicy
     labels: Sequence[str]
     columns: Callable[[np.ndarray], Mapping[str, Any]]
+    beside: Sequence[str] = ()
     words: str = ""
     questions: Sequence[str] = ONE_QUESTION
     turns: tuple[tuple[str, str], ...] = ()
@@ -87,6 +89,7 @@ class LabelRun:
             target=self.target,
             errors=self.errors,
             columns=lambda outcome: self.columns(probabilities(outcome)),
+            beside=self.beside,
             notes=lambda outcome: self.notes(probabilities(outcome)),
             details={"into": self.target.into, "truncate": options.truncate, "options": self.asked},
         )

@@ -63,6 +63,12 @@ class RunRecord:
             )
         return cls(**runs[into])
 
+    @classmethod
+    def found(cls, attrs: Mapping[Any, Any], into: str) -> RunRecord | None:
+        """Return the record of the run that made ``into``, if a frame's ``attrs`` have one."""
+        record = attrs.get(RUNS, {}).get(into)
+        return None if record is None else cls(**record)
+
     @staticmethod
     def names_beside(frame: pd.DataFrame, into: str) -> list[str]:
         """Return the names of columns that the last run of ``into`` made beside it, such as confidences.

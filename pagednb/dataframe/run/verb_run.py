@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pagednb.dataframe.prompts.model_prompt import Chat
 from pagednb.dataframe.prompts.row_prompts import RowPrompts
 from pagednb.dataframe.results.failures import ErrorPolicy, listed_failures, report_failures
 from pagednb.dataframe.results.outcome import RowOutcome
+from pagednb.dataframe.results.record import RunRecord
 from pagednb.dataframe.rows.verb_rows import Target, VerbRows
 from pagednb.dataframe.run.task import RowTask
+from pagednb.errors import OptionError
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
@@ -51,6 +53,8 @@ class ColumnVerb:
     Attributes:
         template: as the caller gave it.
         columns: makes the new columns by name from an outcome.
+        made: names of the columns that hold values; not given, the target's.
+        beside: names of those that say more of the values, such as confidences.
         notes: reasons for values that are withheld from rows which did not fail.
         details: what the figures, and the record for ``retry``, tell of the verb, as JSON types.
     """
@@ -64,11 +68,18 @@ class ColumnVerb:
     target: Target
     errors: ErrorPolicy
     columns: Callable[[RowOutcome[Any]], Mapping[str, Any]]
+    made: Sequence[str] | None = None
+    beside: Sequence[str] = ()
     notes: Callable[[RowOutcome[Any]], Mapping[int, str]] = no_notes
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def as_run(self) -> VerbRun[Any]:
-        """Return the run."""
+        """Return the run.
+
+        Raises:
+            OptionError: a column would be lost that no run of this name made.
+        """
+        self._refuse_taken()
         return VerbRun(
             engine=self.engine,
             prompts=self.prompts,
@@ -78,6 +89,20 @@ class ColumnVerb:
             place=self._place,
             report=lambda outcome: report_failures(self.rows, outcome, self.target.into, self.errors),
         )
+
+    def _refuse_taken(self) -> None:
+        """Columns of values are replaced, and what an earlier run wrote beside them; other columns are the caller's."""
+        into, taken = self.target.into, set(self.rows.columns.get_level_values(0))
+        made = [into] if self.made is None else self.made
+        record = RunRecord.found(self.rows.data.attrs, into)
+        if not taken.isdisjoint(made) or (record is not None and not set(record.columns).isdisjoint(made)):
+            return
+        for name in (*self.beside, f"{into}_error"):
+            if name in taken:
+                raise OptionError(
+                    f"The frame has a column {name!r}, which would be lost, and none called {made[0]!r}.",
+                    hint="Give another name with into=, or drop the column.",
+                )
 
     def _asked(self) -> dict[str, Any]:
         template = self.template if self.template is None else str(self.template)

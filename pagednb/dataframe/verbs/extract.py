@@ -70,7 +70,7 @@ def extract(
     """
     rows = self.rows
     columns = ExtractedColumns(required_schema(schema, response_format), into, expand)
-    columns.check(rows.columns)
+    columns.check(rows)
     check_errors(errors)
     trial = RowSample.of(sample, random_state)
     kept: dict[str, Any] = {"cache": cache, "checkpoint": checkpoint}
@@ -92,6 +92,7 @@ def extract(
         target=Target.of(into, columns.error_into),
         errors=errors,
         columns=values_of,
+        made=columns.names,
         # a class that makes objects is no JSON
         details={"into": into, "truncate": truncate, "schema": columns.schema.text if expand else None},
     )

@@ -87,6 +87,7 @@ def filter(
         labels=VERDICTS,
         questions=(QUESTION,),
         columns=columns,
+        beside=[f"{target.into}_confidence"] if confidence else [],
         system=system,
         calibrate=calibrate,
         asked={"threshold": threshold, "confidence": confidence, "calibrate": calibrate},

@@ -125,6 +125,7 @@ def generate(
         target=target,
         errors=errors,
         columns=columns,
+        beside=[] if params.logprobs is None else [f"{target.into}_logprob"],
         details={"into": target.into, "truncate": truncate},
     )
     return start_run(verb.as_run(), options)

@@ -92,6 +92,7 @@ def score(
         labels=answers.texts,
         words=answers.words,
         columns=columns,
+        beside=[f"{target.into}_probs"] if probs else [],
         system=system,
         calibrate=calibrate,
         asked=asked,
