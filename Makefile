@@ -7,12 +7,11 @@ BIN := $(VENV)/bin
 IPYKERNELS := 6.31.0 7.1.0 7.3.0
 KERNEL_FOLDERS := $(IPYKERNELS:%=.cache/ipykernel/%)
 READY := $(VENV)/.ready
-LAB_READY := $(VENV)/.lab-ready
 
-.PHONY: help demo test test-ipykernels test-gpu lint lab bench clean
+.PHONY: help demo test test-ipykernels test-gpu test-browser lint lab docs screenshots bench clean
 
 help:  ## Show this list.
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 
 demo: $(READY)  ## Label 500 support tickets on the embedded model, in a notebook run headless.
 	$(BIN)/python notebooks/execute.py notebooks/01_quickstart.ipynb --output .cache/demo
@@ -28,13 +27,23 @@ test-ipykernels: $(READY) $(KERNEL_FOLDERS)  ## Run the tests in real notebook k
 test-gpu:  ## Run the kernel, engine and parity tests on this machine's GPU, in the current Python environment.
 	python3 -m pytest tests/kernels tests/runner tests/gpu -m "gpu or not gpu"
 
+test-browser: $(VENV)/.browser-ready  ## Use pagednb in a real JupyterLab in a real browser (needs chromium from the system).
+	$(BIN)/python -m pytest tests/browser
+
 lint: $(READY)  ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-lab: $(LAB_READY)  ## Open JupyterLab in notebooks/ (options through LAB_ARGS; root in a container: LAB_ARGS=--allow-root).
+lab: $(VENV)/.lab-ready  ## Open JupyterLab in notebooks/ (options through LAB_ARGS; root in a container: LAB_ARGS=--allow-root).
 	$(BIN)/jupyter lab --notebook-dir notebooks $(LAB_ARGS)
+
+docs: $(VENV)/.docs-ready  ## Run all notebooks on the embedded model and write them as HTML pages to build/docs.
+	$(BIN)/python notebooks/render.py --output build/docs
+
+screenshots: $(VENV)/.browser-ready  ## Make the pictures of the README anew: the browser tests take them.
+	$(BIN)/python -m pytest tests/browser/test_screenshots.py
+	cp tests/browser/output/readme-*.png notebooks/images/
 
 bench:  ## Time the engine on this machine, in the current Python environment (other models through BENCH_ARGS).
 	python3 -m pagednb bench $(BENCH_ARGS)
@@ -51,6 +60,7 @@ $(KERNEL_FOLDERS): .cache/ipykernel/%: $(READY)
 	rm -rf $@
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ ipykernel==$*
 
-$(LAB_READY): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[lab]"
+# what an extra of pyproject.toml brings beyond the above
+$(VENV)/.%-ready: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
 	touch $@
