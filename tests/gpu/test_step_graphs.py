@@ -184,7 +184,8 @@ def test_constrained_rows_beside_plain_ones_give_the_eager_tokens(folder, monkey
                 made.append([update.output_token_ids.tolist() for update in engine.finish(ids)])
                 engine.scheduler.reset_prefix_cache()
             assert made[0] == made[1] == made[2]
-            if not enforce_eager:
+            # a penalised row or one with logprobs is there nearly always, and makes its step eager
+            if not enforce_eager and "penalties" not in traffic:
                 captured = set(engine.runner.graphs.captured)
                 assert any(shape.has_token_masks and not shape.num_prefills for shape in captured)
                 assert engine.runner.graphs.num_replays > 10
