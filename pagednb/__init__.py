@@ -14,6 +14,7 @@ from pagednb.version import VERSION
 if TYPE_CHECKING:
     import os
 
+    from pagednb.chats.chat import chat
     from pagednb.dataframe.accessor import frame
     from pagednb.dataframe.evaluation.evaluate import evaluate
     from pagednb.dataframe.kept.checkpoint import Checkpoint
@@ -29,6 +30,7 @@ __all__ = [
     "Checkpoint",
     "LLM",
     "SamplingParams",
+    "chat",
     "evaluate",
     "frame",
     "last_run",
@@ -43,6 +45,7 @@ _NAME_TO_MODULE = {
     "Checkpoint": "pagednb.dataframe.kept.checkpoint",
     "LLM": "pagednb.llm",
     "SamplingParams": "pagednb.sampling_params",
+    "chat": "pagednb.chats.chat",
     "evaluate": "pagednb.dataframe.evaluation.evaluate",
     "frame": "pagednb.dataframe.accessor",
     "last_run": "pagednb.dataframe.results.last_run",

@@ -92,6 +92,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | SURFACE_FILES
     | {
         "pagednb.notebook",
+        "pagednb.chats.chat",
         "pagednb.dataframe",
         "pagednb.command_line",
         "pagednb.monitoring.monitor",
