@@ -11,6 +11,8 @@ _CODE_END = re.compile(r"</code></pre>(?:\s*</(?:li|ul|ol|blockquote)>)*\Z")
 
 def with_tail(html: str) -> str:
     """Return a block with the place marked: before the closing tags of its blocks, inside of code."""
+    if html == "<hr>":
+        return f"<div>{html}{TAIL}</div>"
     match = _CODE_END.search(html, html.rfind("</code></pre>")) if "</code></pre>" in html else None
     at = match.start() if match else _END.search(html, _end_start(html)).start()  # type: ignore[union-attr]  # matches ""
     return html[:at] + TAIL + html[at:]

@@ -15,7 +15,7 @@ from pagednb.rendering.growing_place import with_tail
 from pagednb.rendering.held_text import split_held
 from pagednb.rendering.html_patch import HtmlPatch
 from pagednb.rendering.safe_text import safe_code, safe_text
-from pagednb.rendering.settled_blocks import num_settled, open_fence
+from pagednb.rendering.settled_blocks import is_open_fence, num_settled
 
 __all__ = ["HtmlPatch", "StreamedMarkdown"]
 
@@ -29,9 +29,14 @@ _PLAIN = re.compile(r"[^\n\\`*_~\[\]<>&$|!#(){}@:]+")
 
 
 class StreamedMarkdown:
-    """One answer. Push its deltas in order, give each patch to every view, then ``finish``."""
+    """One answer. Push its deltas in order, give each patch to every view, then ``finish``.
 
-    def __init__(self) -> None:
+    Args:
+        allowance: characters that drawing may cost beyond ``RATE``.
+    """
+
+    def __init__(self, *, allowance: int = ALLOWANCE) -> None:
+        self._allowance = allowance
         self._settled: list[str] = []
         self._open: list[str] = []  # HTML of the blocks that may change
         self._source = ""  # their markdown, as far as it is drawn
@@ -39,7 +44,7 @@ class StreamedMarkdown:
         self._tail: list[str] = []  # that plain text
         self._held = ""  # the end, not shown yet
         self._fence = ""  # the marks that end the code block which the text ends in
-        self._shown_size = 0  # of all blocks and the tail
+        self._settled_size = self._open_size = self._tail_size = 0
         self._spent = 0
         self._is_line_start = True  # whether the next delta begins a line
 
@@ -83,8 +88,8 @@ class StreamedMarkdown:
             return not _closes(self._fence, text, is_line_start=was_line_start)
         if not was_line_start and _PLAIN.fullmatch(text):
             return True
-        size = sum(map(len, self._open)) + sum(map(len, self._tail)) + len(text)
-        return self._spent + size > ALLOWANCE + RATE * (self._shown_size + len(text))
+        size = self._open_size + self._tail_size + len(text)
+        return self._spent + size > self._allowance + RATE * (self._settled_size + size)
 
     def _append(self, text: str) -> HtmlPatch:
         if self._fence:
@@ -92,20 +97,19 @@ class StreamedMarkdown:
         elif not self._tail and self._source.endswith("\n"):
             text = "\n" + text  # HTML of the block ends before its line end
         self._tail.append(text)
-        self._shown_size += len(text)
+        self._tail_size += len(text)
         return HtmlPatch(self._num_shown, tail=text)
 
     def _draw(self) -> HtmlPatch:
         source = self._take_source()
         blocks = self._rendered(source, is_growing=True)
-        settled = num_settled(blocks, source)
         lines = source.split("\n")
-        first = blocks[settled].first if settled < len(blocks) else (blocks[-1].last if blocks else source.count("\n"))
-        self._source = "\n".join(lines[first:])
-        self._fence = open_fence(blocks[-1], lines) if settled < len(blocks) else ""
+        settled = num_settled(blocks, lines)
         shown = [block.html for block in blocks]
         if settled < len(blocks):
             shown[-1] = with_tail(shown[-1])
+            self._fence = blocks[-1].markup if is_open_fence(blocks[-1], lines) else ""
+        self._source = "\n".join(lines[_first_open_line(blocks, settled, lines) :])
         return self._show(shown, num_settled=settled)
 
     def _take_source(self) -> str:
@@ -124,10 +128,18 @@ class StreamedMarkdown:
         pairs = zip(self._open[:unchanged], shown, strict=False)
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         patch = HtmlPatch(len(self._settled) + same, tuple(shown[same:]))
-        self._shown_size += sum(map(len, shown)) - sum(map(len, self._open)) - sum(map(len, self._tail))
         self._settled += shown[:num_settled]
         self._open, self._tail = shown[num_settled:], []
+        self._settled_size += sum(map(len, shown[:num_settled]))
+        self._open_size, self._tail_size = sum(map(len, self._open)), 0
         return patch
+
+
+def _first_open_line(blocks: list[Block], settled: int, lines: list[str]) -> int:
+    """Return where the text begins that is read again with the next drawing."""
+    if settled < len(blocks):
+        return blocks[settled].first
+    return blocks[-1].last if blocks else len(lines) - 1
 
 
 def _closes(fence: str, text: str, *, is_line_start: bool) -> bool:

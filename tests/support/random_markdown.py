@@ -1,0 +1,88 @@
+"""Random markdown: pieces that begin, end and break constructs, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+_PIECES = (
+    "word ",
+    "two words",
+    "**",
+    "*",
+    "_",
+    "~~",
+    "`",
+    "``",
+    "```",
+    "```py\n",
+    "~~~\n",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\r",
+    "  \n",
+    "    ",
+    "  ",
+    "\t",
+    "- ",
+    "+ ",
+    "* ",
+    "1. ",
+    "12) ",
+    "- [ ] ",
+    "- [x] ",
+    "> ",
+    "# ",
+    "### ",
+    "---\n",
+    "===\n",
+    "***\n",
+    "-",
+    "=",
+    "|a|b|\n|-|:-:|\n",
+    "|",
+    "| c | d |\n",
+    "|-|-|",
+    "[",
+    "](",
+    ")",
+    "[a](http://e.org)",
+    "![a](http://e.org/i.png)",
+    "[a]: http://e.org\n",
+    "[a]",
+    "<http://e.org>",
+    "https://e.org/x_y",
+    "$",
+    "$$",
+    "$$\n",
+    r"\(",
+    r"\)",
+    r"\[",
+    r"\]",
+    "\\",
+    r"\frac{a}{b}",
+    r"x^2",
+    "{",
+    "}",
+    "<b>",
+    "<!--",
+    "&amp;",
+    "&#0;",
+    "\x00",
+    "\ud800",
+    "\u202e",
+    "def f(x):\n",
+    "\N{GRINNING FACE}",
+    "é",
+    "\u2028",
+    "\x0c",
+    "\xa0",
+)
+
+
+def markdown_texts(*, fragments: Sequence[str] = (), max_pieces: int = 40) -> st.SearchStrategy[str]:
+    """Return texts of up to ``max_pieces`` pieces of markdown, among them the given ones."""
+    piece = st.sampled_from([*_PIECES, *fragments])
+    return st.lists(piece, max_size=max_pieces).map("".join)
