@@ -37,7 +37,11 @@ def test_notebook_runs_and_summarises(path: pathlib.Path, tmp_path: pathlib.Path
     outputs = [output for cell in executed.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert done.stdout.endswith(f"Executed notebook: {tmp_path / path.name}\n")
-    checks = {"01_quickstart": assert_quickstart_labels, "02_dataframe": assert_labelling_story}
+    checks = {
+        "01_quickstart": assert_quickstart_labels,
+        "02_dataframe": assert_labelling_story,
+        "04_how_it_works": assert_blocks_explained,
+    }
     checks[path.stem](done.stdout)
 
 
@@ -64,6 +68,32 @@ def assert_labelling_story(summary: str) -> None:
     assert sum(int(row.split()[index]) for index, row in enumerate(confusion)) == 500 - num_wrong
     assert figures(r"where there is one ([\d.]+)% of 40$", summary)[0] >= 80
     assert figures(r"^sentiment as a label ([\d.]+)%$", summary)[0] >= 90
+
+
+def assert_blocks_explained(summary: str) -> None:
+    """What the pictures teach is true of the numbers beside them."""
+    num_tokens, num_slots = figures(r"^tokens +(\d+) in (\d+) slots$", summary)
+    assert 0 <= num_slots - num_tokens < 16
+    held, used = figures(r"^blocks +(\d+) in five block tables, (\d+) in memory$", summary)
+    asked, found = figures(r"^prompts +(\d+) tokens, (\d+) of them found", summary)
+    assert used < held and found > asked / 2
+    tables = [
+        list(map(int, table.split(","))) for table in re.findall(r"^  answer \d+ +\[(.*)\]$", summary, re.MULTILINE)
+    ]
+    num_prompt, num_full, num_more = figures(
+        r"^prompt +(\d+) tokens: (\d+) full blocks and (\d+) tokens more$", summary
+    )
+    assert len(tables) == 4 and num_prompt == 16 * num_full + num_more
+    full, copied = zip(*((table[: int(num_full)], table[int(num_full)]) for table in tables), strict=True)
+    assert all(blocks == full[0] for blocks in full) and len(set(copied)) == 4
+    [steps, _], [in_batches] = (
+        figures(r"^steps +(\d+) for (\d+) tokens", summary),
+        figures(r"^in batches +(\d+)", summary),
+    )
+    assert steps < in_batches
+    assert figures(r"^preemptions +(\d+)$", summary)[0] > 0
+    assert figures(r"^answers +(\d+) of 6 are the same", summary) == (6,)
+    assert figures(r"^blocks +(\d+) in \d+ statuses$", summary) == (48,)
 
 
 def figures(pattern: str, text: str) -> tuple[float, ...]:
