@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "pagednb.llm": TOP_FILES | ENGINE,
     "pagednb.runtime": TOP_FILES | ENGINE | {"pagednb.llm"},
-    "pagednb.notebook": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.dataframe"},
+    "pagednb.notebook": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.dataframe", "pagednb.rendering"},
     # sampling parameters speak of schemas, so what they import lies below them
     "pagednb.structured_output": {"pagednb.errors"},
     "pagednb.sampling_params": TOP_FILES | {"pagednb.structured_output"},

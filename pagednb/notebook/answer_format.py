@@ -1,7 +1,7 @@
 """How an answer looks: as it grows, and as it is saved with the notebook.
 
-Pure functions from the texts of an answer (one, unless ``n > 1``) to MIME bundles. Only the last bundle carries plain
-text: a terminal cannot update what it has printed, and so prints an answer one time.
+From the texts of an answer (one, unless ``n > 1``) to MIME bundles. Only the last bundle carries plain text: a terminal
+cannot update what it has printed, and so prints an answer one time.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-Bundle = dict[str, Any]
+from pagednb.notebook import safe_html
+from pagednb.notebook.safe_html import CURSOR, GrowingMarkdown
+from pagednb.rendering.markdown import render_markdown
 
-CURSOR = " ▌"
+Bundle = dict[str, Any]
+Live = Callable[[Sequence[str]], Bundle]
+
 _SEPARATOR = "\n\n---\n\n"
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n`]*)$", re.MULTILINE)
 
 
 class AnswerFormat(NamedTuple):
-    """``live`` shows an answer that still grows; ``final`` the whole of it, with a note on why it ends there."""
+    """``live`` makes what shows one answer as it grows; ``final`` shows the whole, with a note if it ends early."""
 
-    live: Callable[[Sequence[str]], Bundle]
+    live: Callable[[], Live]
     final: Callable[[Sequence[str], str | None], Bundle]
 
 
@@ -58,15 +62,39 @@ def _plain(texts: Sequence[str], note: str | None = None) -> str:
 
 
 def _markdown(texts: Sequence[str], note: str | None) -> Bundle:
+    parts = [render_markdown(text) for text in texts]
+    source = [*map(closed_markdown, texts[:-1]), texts[-1]]
     if note:
-        shown = _SEPARATOR.join([*map(closed_markdown, texts[:-1]), f"{closed_markdown(texts[-1])}\n\n*{note}*"])
-    else:
-        shown = _SEPARATOR.join([*map(closed_markdown, texts[:-1]), texts[-1]])
-    return {"text/markdown": shown, "text/plain": _plain(texts, note)}
+        parts[-1] += safe_html.note_html(note)
+        source[-1] = f"{closed_markdown(texts[-1])}\n\n*{note}*"
+    return {
+        "text/html": safe_html.page(*parts),
+        "text/markdown": _SEPARATOR.join(source),
+        "text/plain": _plain(texts, note),
+    }
 
 
-def _live_markdown(texts: Sequence[str]) -> Bundle:
-    return {"text/markdown": _SEPARATOR.join([*map(closed_markdown, texts[:-1]), texts[-1]]) + CURSOR}
+def _live_markdown(as_markdown: Callable[[str], str] = str) -> Live:
+    """Show what ``as_markdown`` makes of each text."""
+    growing: list[GrowingMarkdown] = []
+
+    def show(texts: Sequence[str]) -> Bundle:
+        growing.extend(GrowingMarkdown() for _ in texts[len(growing) :])
+        parts = [view.html(as_markdown(text)) for view, text in zip(growing, texts, strict=True)]
+        return {"text/html": safe_html.element(*parts)}
+
+    return show
+
+
+def _html(texts: Sequence[str], note: str | None) -> Bundle:
+    parts = [safe_html.own_html(first_code_block(text)) for text in texts]
+    if note:
+        parts[-1] += safe_html.note_html(note)
+    return {"text/html": safe_html.page(*parts), "text/plain": _plain(texts, note)}
+
+
+def _live_html(texts: Sequence[str]) -> Bundle:
+    return {"text/html": safe_html.element(*(safe_html.own_html(first_code_block(text)) + CURSOR for text in texts))}
 
 
 def _text(texts: Sequence[str], note: str | None) -> Bundle:
@@ -80,9 +108,14 @@ def _live_text(texts: Sequence[str]) -> Bundle:
 
 def _fenced(text: str, language: str) -> str:
     """Return a text as a block of code, whatever fences it holds itself."""
+    opened = _open_fence(text, language)
+    return f"{opened}\n{opened[: len(opened) - len(opened.lstrip('`'))]}"
+
+
+def _open_fence(text: str, language: str) -> str:
+    """Return a text as a block of code that goes on."""
     longest = max((len(match[1]) for match in _FENCE.finditer(text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
+    return f"{'`' * max(3, longest + 1)}{language}\n{text}"
 
 
 def _json(texts: Sequence[str], note: str | None) -> Bundle:
@@ -97,26 +130,20 @@ def _json(texts: Sequence[str], note: str | None) -> Bundle:
     return {**({"application/json": value} if is_tree else {}), "text/plain": plain}
 
 
-def _live_json(texts: Sequence[str]) -> Bundle:
-    return _live_markdown([_fenced(text, "json") for text in texts])
-
-
-def _as_code(texts: Sequence[str]) -> list[str]:
-    return [text if _FENCE.search(text) else _fenced(text, "python") for text in texts]
-
-
 def _code(texts: Sequence[str], note: str | None) -> Bundle:
-    return {**_markdown(_as_code(texts), note), "text/plain": _plain(texts, note)}
+    as_code = [text if _FENCE.search(text) else _fenced(text, "python") for text in texts]
+    return {**_markdown(as_code, note), "text/plain": _plain(texts, note)}
 
 
-def _live_code(texts: Sequence[str]) -> Bundle:
-    return _live_markdown(_as_code(texts))
+def _growing_code(text: str) -> str:
+    return text if _FENCE.search(text) else _open_fence(text, "python")
 
 
 ANSWER_FORMATS: Mapping[str, AnswerFormat] = {
     "markdown": AnswerFormat(_live_markdown, _markdown),
-    "text": AnswerFormat(_live_text, _text),
-    "json": AnswerFormat(_live_json, _json),
-    "code": AnswerFormat(_live_code, _code),
+    "text": AnswerFormat(lambda: _live_text, _text),
+    "json": AnswerFormat(lambda: _live_markdown(lambda text: _open_fence(text, "json")), _json),
+    "code": AnswerFormat(lambda: _live_markdown(_growing_code), _code),
+    "html": AnswerFormat(lambda: _live_html, _html),
 }
 FORMATS = tuple(ANSWER_FORMATS)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from pagednb.notebook import safe_html
+from pagednb.rendering.markdown import render_markdown
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Conversation:
@@ -38,6 +41,11 @@ class Conversation:
 
     def __repr__(self) -> str:
         return "\n\n".join(f"{role}: {content}" for role, content in self.turns) or "(nothing was said yet)"
+
+    def _repr_html_(self) -> str:
+        if not self.turns:
+            return safe_html.note_html("nothing was said yet")
+        return safe_html.page(*(render_markdown(f"**{role}**\n\n{content}") for role, content in self.turns))
 
     def _repr_markdown_(self) -> str:
         return "\n\n".join(f"**{role}**\n\n{content}" for role, content in self.turns) or "*nothing was said yet*"

@@ -52,7 +52,8 @@ class StreamView:
     def __init__(self, answer_format: AnswerFormat, *, clock: Callable[[], float]) -> None:
         self._format = answer_format
         self._clock = clock
-        self._shown = answer_format.live([""])
+        self._live = answer_format.live()
+        self._shown = self._live([""])
         self._handle: DisplayHandle = display(self._shown, raw=True, display_id=True)
         self._last_update_s = clock()
         self._num_bytes_sent = 0
@@ -62,7 +63,7 @@ class StreamView:
         now_s = self._clock()
         if now_s - self._last_update_s < 1 / UPDATES_PER_S:
             return
-        bundle = self._format.live(texts)
+        bundle = self._live(texts)
         num_bytes = _num_bytes(bundle)
         if bundle == self._shown or self._num_bytes_sent + num_bytes > FREE_BYTES + BYTES_A_BYTE * num_bytes:
             return

@@ -31,7 +31,7 @@ def completions(shell: RaisingShell, text: str) -> list[str]:
         ("-t 0.5 --freq", ["--frequency-penalty"]),
         ("--raw --see", ["--seed"]),
         ("-f ma", ["markdown"]),
-        ("--format=", ["markdown", "text", "json", "code"]),
+        ("--format=", ["markdown", "text", "json", "code", "html"]),
         ("--thinking ", ["on", "off", "auto"]),
         ("--schema Ti", ["Ticket"]),
         ("--schema ", ["Ticket", "as_dict"]),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import html
 import itertools
+import re
 
 from support.kernel import Executed, RealKernel
 
@@ -16,13 +18,21 @@ def times_s(executed: Executed) -> list[float]:
     return [(date - datetime.datetime.fromtimestamp(0, datetime.UTC)).total_seconds() for date in dates]
 
 
+def letters_of(shown: str) -> str:
+    """What a reader sees, without spaces and cursor."""
+    return "".join(html.unescape(re.sub("<[^>]*>", "", shown)).split()).removesuffix("▌")
+
+
 def test_a_stream_is_seen_to_grow_and_stays_within_its_traffic(kernel: RealKernel) -> None:
     executed = kernel.run(f"%%generate --max-tokens {NUM_TOKENS}\nthe quick brown fox")
     times = times_s(executed)
     assert max(sum(start <= time < start + 1 for time in times) for start in times) <= MAX_MESSAGES_PER_S
-    texts = [message["content"]["data"]["text/markdown"].removesuffix(" ▌") for message in executed.display_data]
+    *growing, final = [message["content"]["data"] for message in executed.display_data]
+    texts = [letters_of(data["text/html"]) for data in growing] + [letters_of(final["text/plain"])]
     assert len(texts) >= 4
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
+    sent = sum(len(text) for data in (*growing, final) for text in data.values())
+    assert sent < 65_536 + 30 * len(final["text/html"])
     types = [message["msg_type"] for message in executed.display_data]
     assert types == ["display_data"] + ["update_display_data"] * (len(types) - 1)
     display_ids = {message["content"]["transient"]["display_id"] for message in executed.display_data}

@@ -41,7 +41,9 @@ def test_the_cell_streams_binds_and_returns_nothing(shell: RaisingShell, engine:
     assert engine.asked == [
         ("<user>Hello\nyou<assistant>", SamplingParams(temperature=0.0, max_tokens=9)),
     ]
-    assert shell.outputs[-1].data == {"text/markdown": "one two three", "text/plain": "one two three"}
+    shown = shell.outputs[-1].data
+    assert (shown["text/markdown"], shown["text/plain"]) == ("one two three", "one two three")
+    assert "<p>one two three</p>" in shown["text/html"]
     assert shell.names["answer"] is shell.names["_llm"]
     assert shell.names["_llm"].finished
     assert engine.num_open_streams == 0
