@@ -8,7 +8,7 @@ To the browser
     state    state: all of what ChatModel.state returns, with the ``seq`` to go on from
     turns    keep: so many leading turns stay; turns: those that follow; and a head
     patch    turn, part ("thinking" or "answer"), keep: so many leading blocks stay; blocks: HTML of those that follow;
-             tail: plain text to append to the last block; figures: of the moment
+             tail: plain text to append to the last block; figures: those that are others now
     turn     turn: the answer with this id is over, all of it but its HTML; model, and a head
     head     model, and a head: is_busy, can_undo, options
     notice   text: a sentence for the person who pressed something

@@ -13,10 +13,17 @@ from pagednb.rendering.streamed import StreamedMarkdown
 
 
 def figures_dict(figures: AnswerFigures | None) -> dict[str, Any] | None:
-    """Return figures with the speed that follows from them."""
+    """Return figures with the speed that follows from them; times to the millisecond."""
     if figures is None:
         return None
-    return {**dataclasses.asdict(figures), "tokens_per_s": figures.tokens_per_s}
+    exact = {**dataclasses.asdict(figures), "tokens_per_s": figures.tokens_per_s}
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in exact.items()}
+
+
+def changed_figures(before: AnswerFigures | None, now: AnswerFigures | None) -> dict[str, Any]:
+    """Return those of the figures that are others now."""
+    known = figures_dict(before) or {}
+    return {name: value for name, value in (figures_dict(now) or {}).items() if known.get(name, ...) != value}
 
 
 def drawn_turn(turn: Turn, siblings: Sequence[str]) -> dict[str, Any]:

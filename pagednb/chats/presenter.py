@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pagednb.chats.drawn_turn import GrowingDrawing, drawn_parts, drawn_turn, figures_dict
+from pagednb.chats.drawn_turn import GrowingDrawing, changed_figures, drawn_parts, drawn_turn
 from pagednb.chats.model_card import model_card
 from pagednb.chats.session import ChatSession, ChatState
 from pagednb.chats.turn import Turn
@@ -70,7 +70,7 @@ class ChatPresenter:
             self._head, self._shown = _head(state), _branch(state)
             num_kept = _num_equal(shown_before, self._shown)
             if num_kept == len(self._shown) - 1 == len(shown_before) - 1 and self._is_growing:
-                self._send_growth(self._shown[-1])
+                self._send_growth(shown_before[-1].turn, self._shown[-1])
             elif num_kept < max(len(shown_before), len(self._shown)):
                 self._begin_growth()
                 self._tell({"type": "turns", "keep": num_kept, "turns": self._drawn(num_kept), **self._head})
@@ -119,15 +119,16 @@ class ChatPresenter:
         if self._growing is not None and turn is not None:
             list(self._growing.patches(turn))  # drawn as a part of the whole turn
 
-    def _send_growth(self, shown: _Shown) -> None:
+    def _send_growth(self, before: Turn, shown: _Shown) -> None:
         """Send what has come of the answer; from time to time the whole on top, for views that came in late.
 
         The whole costs no more than all that was sent since the last one, so traffic at most doubles.
         """
         assert self._growing is not None
         turn = shown.turn
+        figures = changed_figures(before.figures, turn.figures)
         for patch in self._growing.patches(turn):
-            self._tell({"type": "patch", "turn": turn.turn_id, **patch, "figures": figures_dict(turn.figures)})
+            self._tell({"type": "patch", "turn": turn.turn_id, **patch, "figures": figures})
         if not turn.is_streaming:
             self._growing = None
             settled = drawn_turn(turn, shown.siblings)

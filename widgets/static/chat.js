@@ -263,9 +263,9 @@ class TurnView {
     this.drawTools();
   }
 
-  /** @param {{ part: "thinking" | "answer", keep: number, blocks: string[], tail: string, figures: Figures }} patch */
+  /** @param {{ part: "thinking" | "answer", keep: number, blocks: string[], tail: string, figures: Partial<Figures> }} patch */
   patch({ part, keep, blocks, tail, figures }) {
-    this.turn.figures = figures;
+    this.turn.figures = /** @type {Figures} */ ({ ...this.turn.figures, ...figures });
     (part === "thinking" ? this.thinking : this.answer).patch(keep, blocks, tail);
     this.drawFold();
   }
@@ -506,7 +506,7 @@ class ChatView {
   constructor(model, el) {
     this.model = model;
     this.send = this.send.bind(this);
-    this.seq = 0;
+    this.seq = -1; // of the last message that was taken in
     this.isStale = false;
     this.isBusy = false;
     this.isPinned = true; // to the end of the log
@@ -657,12 +657,12 @@ class ChatView {
     this.tell("");
   }
 
-  /** Draw the whole; what is shown already stays as it is. @param {State} state */
+  /** Draw the whole; a view that has missed nothing knows the turns already. @param {State} state */
   adopt(state) {
+    if (this.isStale || this.seq !== state.seq) this.setTurns(0, state.turns);
     this.seq = state.seq;
     this.isStale = false;
     this.title.textContent = state.name ?? "Chat";
-    this.setTurns(0, state.turns);
     this.drawHead(state);
     this.follow();
   }
@@ -681,7 +681,7 @@ class ChatView {
     const view = this.turns.find(({ turn }) => turn.id === message.turn);
     if (!view) return;
     view.patch(message);
-    this.counters.draw(message.figures, this.card);
+    this.counters.draw(view.turn.figures, this.card);
     if (message.part === "answer") this.announcer.follow(view.text.textContent ?? "", false);
   }
 
