@@ -18,9 +18,7 @@ from pagednb.chats.presenter import ChatPresenter
 from pagednb.chats.session import ChatSession
 from pagednb.rendering.markdown import render_markdown
 
-MARKDOWN = (
-    "A **list**:\n\n- one\n- two\n\n```python\nprint(1)\nprint(2)\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nEnd."
-)
+MARKDOWN = "A **list**:\n\n- one\n- two\n\n```python\nprint(1)\nprint(2)\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
 
 
 class Shown:
