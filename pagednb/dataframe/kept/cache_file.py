@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Self
 
+from pagednb.dataframe.kept.paths import given_path
+from pagednb.dataframe.results.callers import callers_level
 from pagednb.errors import OptionError
 
 HEADER = b"pagednb result cache 1\n"
@@ -32,10 +34,12 @@ class CacheFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        whole = given_path("cache", path)
+        self.path = str(whole)
         self._lock = threading.Lock()
         self._key_to_place: dict[bytes, tuple[int, int]] = {}
         try:
+            whole.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
         except OSError as error:
             raise OptionError(
@@ -52,7 +56,7 @@ class CacheFile:
                 f"The cache {self.path!r} holds {num_broken_bytes} bytes of unfinished records, which were skipped; "
                 f"{len(self)} answers are whole.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=callers_level(),
             )
 
     def __len__(self) -> int:

@@ -11,7 +11,6 @@ Columns of a part: ``position`` (row of the frame), ``prompt`` (digest), ``text`
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
 import time
@@ -20,14 +19,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pagednb.checks import is_finite, is_whole
+from pagednb.dataframe.kept.atomic_files import remove_stale, write_atomically
+from pagednb.dataframe.kept.paths import given_path
+from pagednb.dataframe.kept.run_spec import check_spec
 from pagednb.dataframe.kept.stored_answer import pack_answer
+from pagednb.dataframe.results.callers import callers_level
 from pagednb.errors import CheckpointError, OptionError
 from pagednb.outputs import RequestOutput
-
-SPEC_FILE = "run.json"
-_FORMAT = 1
-_TEMPORARY = ".tmp-"
-_STALE_S = 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +38,12 @@ class Checkpoint:
     every_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.every_rows < 1 or not self.every_s > 0:
-            raise OptionError(f"{self!r} would never write a part.", hint="Both every_rows and every_s are above 0.")
+        given_path("checkpoint", self.path)
+        if not is_whole(self.every_rows) or not is_finite(self.every_s) or self.every_rows < 1 or self.every_s <= 0:
+            raise OptionError(
+                f"{self!r} would never write a part.",
+                hint="every_rows is a whole number and every_s seconds, above 0.",
+            )
 
 
 class CheckpointFolder:
@@ -55,11 +58,11 @@ class CheckpointFolder:
 
     def __init__(self, options: Checkpoint, spec: Mapping[str, Any]) -> None:
         _require_pyarrow()
-        self.path = pathlib.Path(options.path)
+        self.path = given_path("checkpoint", options.path)
         self._options = options
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            _check_spec(self.path, spec)
+            check_spec(self.path, spec)
             self._stored = self._read_parts()
         except OSError as error:
             raise CheckpointError(
@@ -108,41 +111,8 @@ class CheckpointFolder:
             for position, prompt, answer in _read_part(path):
                 if answer is not None:
                     stored.setdefault(prompt, {})[position] = answer.encode()
-        _remove_stale(self.path)
+        remove_stale(self.path)
         return stored
-
-
-def _check_spec(folder: pathlib.Path, spec: Mapping[str, Any]) -> None:
-    """Write the run's spec, or compare it with the one that is there."""
-    path = folder / SPEC_FILE
-    mine = json.loads(json.dumps({"format": _FORMAT, **spec}))  # as it would come back
-    try:
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if any(folder.glob("part-*.parquet")):
-            raise CheckpointError(
-                f"The folder {str(folder)!r} holds parts, but no {SPEC_FILE}: nobody knows what they answer.",
-                hint="Give another folder.",
-            ) from None
-        _write_atomically(path, json.dumps(mine, indent=2, ensure_ascii=False).encode())
-        return
-    except ValueError as error:
-        raise CheckpointError(f"{str(path)!r} is not valid JSON: {error}.", hint="Give another folder.") from error
-    lines = _difference(theirs, mine)
-    if lines:
-        raise CheckpointError(
-            f"The checkpoint {str(folder)!r} belongs to another run:\n  " + "\n  ".join(lines) + "\n",
-            hint="Give another folder for this run, or change the call back.",
-        )
-
-
-def _difference(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
-    names = dict.fromkeys((*theirs, *mine))
-    return [
-        f"{name}: was {theirs.get(name)!r}, is {mine.get(name)!r}"
-        for name in names
-        if theirs.get(name) != mine.get(name)
-    ]
 
 
 def _write_part(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -156,7 +126,7 @@ def _write_part(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None
     parquet.write_table(pyarrow.table(columns), sink, compression="zstd")
     # in order of time, and with a name that no other kernel writing here can have
     name = f"part-{time.time_ns():020}-{uuid.uuid4().hex[:8]}.parquet"
-    _write_atomically(folder / name, sink.getvalue().to_pybytes())
+    write_atomically(folder / name, sink.getvalue().to_pybytes())
 
 
 def _read_part(path: pathlib.Path) -> list[tuple[int, bytes, str | None]]:
@@ -167,39 +137,10 @@ def _read_part(path: pathlib.Path) -> list[tuple[int, bytes, str | None]]:
     try:
         table = parquet.read_table(path, columns=names, partitioning=None, use_threads=False)
     except (pyarrow.ArrowException, OSError) as error:  # only a device that lost power can leave such a file
-        warnings.warn(
-            f"The part {str(path)!r} is broken; its rows are computed again: {error}", UserWarning, stacklevel=2
-        )
+        message = f"The part {str(path)!r} is broken; its rows are computed again: {error}"
+        warnings.warn(message, UserWarning, stacklevel=callers_level())
         return []
     return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
-
-
-def _write_atomically(path: pathlib.Path, data: bytes) -> None:
-    temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: pathlib.Path) -> None:
-    """Make a rename last through a loss of power, where folders can be flushed."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove_stale(folder: pathlib.Path) -> None:
-    """Remove what killed runs left half written; young files may be another kernel's."""
-    for path in folder.glob(f"{_TEMPORARY}*"):
-        if time.time() - path.stat().st_mtime > _STALE_S:
-            path.unlink(missing_ok=True)
 
 
 def _require_pyarrow() -> None:

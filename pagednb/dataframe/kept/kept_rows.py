@@ -5,8 +5,9 @@ The row job asks before it computes a row and tells when one is done. Without ca
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +44,7 @@ class KeptRows:
         self._is_shared = is_shared
         self._model = model
         self._task = task
+        self.fault: str | None = None  # why something is not kept any more, to be told when the run is over
         # of rows under way
         self._position_to_prompt: dict[int, bytes] = {}
         self._position_to_key: dict[int, bytes] = {}
@@ -80,7 +82,11 @@ class KeptRows:
         """Take a computed row's answer."""
         key = self._position_to_key.pop(position, None)
         if self._cache is not None and key is not None:
-            self._cache.put(key, pack_answer(answer))
+            try:
+                self._cache.put(key, pack_answer(answer))
+            except OSError as error:
+                self._cache = None
+                self.fault = f"The cache could not be written any more: {error}"
         self._add_to_checkpoint(position, answer, None)
 
     def keep_failure(self, position: int, reason: str) -> None:
@@ -91,17 +97,25 @@ class KeptRows:
     def write_if_due(self) -> None:
         """Let the checkpoint write by its clock."""
         if self._checkpoint is not None:
-            self._checkpoint.write_if_due()
+            self._try(self._checkpoint.write_if_due)
 
     def write(self) -> None:
         """Write all that is kept; called once at the end of a run, whatever ended it."""
         if self._checkpoint is not None:
-            self._checkpoint.write()
+            self._try(self._checkpoint.write)
 
     def _add_to_checkpoint(self, position: int, answer: Answer | None, reason: str | None) -> None:
         prompt = self._position_to_prompt.pop(position, None)
         if self._checkpoint is not None and prompt is not None:
-            self._checkpoint.add(position, prompt, answer, reason)
+            self._try(functools.partial(self._checkpoint.add, position, prompt, answer, reason))
+
+    def _try(self, write: Callable[[], None]) -> None:
+        """A full disk, or a folder that is gone, ends the checkpoint and not the run."""
+        try:
+            write()
+        except OSError as error:
+            self._checkpoint = None
+            self.fault = f"The checkpoint could not be written any more: {error}"
 
 
 def model_identity(engine: LLMEngine) -> str:

@@ -89,6 +89,7 @@ class LabelRun:
             target=self.target,
             errors=self.errors,
             columns=lambda outcome: self.columns(probabilities(outcome)),
+            words=self.words,
             beside=self.beside,
             notes=lambda outcome: self.notes(probabilities(outcome)),
             details={"into": self.target.into, "truncate": options.truncate, "options": self.asked},

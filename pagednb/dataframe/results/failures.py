@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any, Literal, Protocol
 
+from pagednb.dataframe.results.callers import callers_level
 from pagednb.dataframe.results.outcome import RowOutcome
 from pagednb.errors import OptionError, RowErrors, RowErrorsWarning
 
@@ -50,16 +49,7 @@ def report_failures(
     summary = f"{num_failed} of {num_rows} {unit}s failed; the first is {unit} {first}: {outcome.errors[first]}"
     if errors == "coerce":
         message = f"{summary} {rows.where_reasons_are(into)}".rstrip()
-        warnings.warn(message, RowErrorsWarning, stacklevel=_callers_level())
+        warnings.warn(message, RowErrorsWarning, stacklevel=callers_level())
         return
     failed = rows.failed(outcome.errors, into)
     raise RowErrors(summary, frame=failed, hint=f"The exception's frame holds the failed {unit}s with their reasons.")
-
-
-def _callers_level() -> int:
-    """The ``stacklevel`` of the line that called pagednb, seen from our caller."""
-    level = 1
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pagednb":
-        frame, level = frame.f_back, level + 1
-    return level

@@ -8,12 +8,12 @@ from __future__ import annotations
 import functools
 import math
 import os
-import pathlib
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
+from pagednb.dataframe.kept.paths import given_path
 from pagednb.dataframe.results.columns import as_label
 from pagednb.dataframe.review.decision_file import DecisionFile, check_labels
 from pagednb.dataframe.review.decisions import DecisionLog, decision_log
@@ -195,7 +195,7 @@ class Review:
         if save is None:
             return decision_log((self._into, *shown))
         check_labels(self.labels)
-        return decision_log((self._into, *shown), DecisionFile(pathlib.Path(save), self._into, shown.tolist()))
+        return decision_log((self._into, *shown), DecisionFile(given_path("save", save), self._into, shown.tolist()))
 
     def _known_decisions(self) -> list[tuple[int, Hashable]]:
         """Keys and labels that the frame holds already."""

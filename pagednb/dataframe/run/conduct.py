@@ -10,11 +10,13 @@ import contextlib
 import dataclasses
 import functools
 import json
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pagednb.dataframe.kept.kept_rows import KeptRows
 from pagednb.dataframe.prompts.truncation import prompt_limit
+from pagednb.dataframe.results.callers import callers_level
 from pagednb.dataframe.results.last_run import LastRun, remember
 from pagednb.dataframe.results.measured_speed import note_speed
 from pagednb.dataframe.results.outcome import RowOutcome
@@ -90,6 +92,8 @@ def conduct(
 
     def finish(outcome: RowOutcome[Any]) -> Result:
         note_speed(verb.engine, outcome.figures)
+        if kept.fault is not None:
+            warnings.warn(f"{kept.fault}. The run went on without it.", UserWarning, stacklevel=callers_level())
         result = verb.place(outcome)
         verb.report(outcome)
         return result

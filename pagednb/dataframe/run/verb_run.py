@@ -53,6 +53,7 @@ class ColumnVerb:
     Attributes:
         template: as the caller gave it.
         columns: makes the new columns by name from an outcome.
+        words: what the verb puts before the template, for a checkpoint to compare.
         made: names of the columns that hold values; not given, the target's.
         beside: names of those that say more of the values, such as confidences.
         notes: reasons for values that are withheld from rows which did not fail.
@@ -68,6 +69,7 @@ class ColumnVerb:
     target: Target
     errors: ErrorPolicy
     columns: Callable[[RowOutcome[Any]], Mapping[str, Any]]
+    words: str = ""
     made: Sequence[str] | None = None
     beside: Sequence[str] = ()
     notes: Callable[[RowOutcome[Any]], Mapping[int, str]] = no_notes
@@ -85,7 +87,7 @@ class ColumnVerb:
             prompts=self.prompts,
             task=self.task,
             chat=self.chat,
-            spec=self._asked(),
+            spec={**self._asked(), **({"words": self.words} if self.words else {})},
             place=self._place,
             report=lambda outcome: report_failures(self.rows, outcome, self.target.into, self.errors),
         )

@@ -99,7 +99,12 @@ def agg(
     engine, params = engine_and_params(params, {}, system)
     limits = _limits(engine, params, token_budget, truncate)
     asked: dict[str, Any] = {"verb": "agg", "template": template if template is None else str(template)}
-    asked |= {"separator": separator, "combine": combine, "token_budget": limits.token_budget}
+    asked |= {
+        "by": [str(name) for name in groups.names],
+        "separator": separator,
+        "combine": combine,
+        "token_budget": limits.token_budget,
+    }
 
     def place(outcome: RowOutcome[str]) -> Any:
         told = {"system": system, "failures": listed_failures(outcome.errors), **asked}

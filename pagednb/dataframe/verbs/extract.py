@@ -9,7 +9,7 @@ from typing import Any
 
 from pagednb.dataframe.extraction.answer_schema import AnswerSchema
 from pagednb.dataframe.extraction.columns import ExtractedColumns
-from pagednb.dataframe.extraction.prompt import schema_prompts
+from pagednb.dataframe.extraction.prompt import fields_in_words, schema_prompts
 from pagednb.dataframe.extraction.task import ExtractTask
 from pagednb.dataframe.prompts.model_prompt import Chat
 from pagednb.dataframe.prompts.sample import RowSample
@@ -92,6 +92,7 @@ def extract(
         target=Target.of(into, columns.error_into),
         errors=errors,
         columns=values_of,
+        words=fields_in_words(columns.schema.fields),
         made=columns.names,
         # a class that makes objects is no JSON
         details={"into": into, "truncate": truncate, "schema": columns.schema.text if expand else None},

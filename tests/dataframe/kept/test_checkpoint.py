@@ -8,7 +8,9 @@ import time
 
 import pytest
 
-from pagednb.dataframe.kept.checkpoint import SPEC_FILE, Checkpoint, CheckpointFolder
+from pagednb.dataframe.kept.cache_file import CacheFile
+from pagednb.dataframe.kept.checkpoint import Checkpoint, CheckpointFolder
+from pagednb.dataframe.kept.run_spec import SPEC_FILE
 from pagednb.dataframe.kept.stored_answer import unpack_answer
 from pagednb.errors import CheckpointError, OptionError
 from pagednb.outputs import CompletionOutput, RequestOutput
@@ -134,3 +136,41 @@ def test_folders_that_cannot_be_used(tmp_path: pathlib.Path) -> None:
     for bad in ({"every_rows": 0}, {"every_s": 0.0}, {"every_s": float("nan")}):
         with pytest.raises(OptionError, match="never"):
             Checkpoint(tmp_path, **bad)  # type: ignore[arg-type]
+
+
+def test_what_differs_is_shown_where_it_differs(tmp_path: pathlib.Path) -> None:
+    long = "Sort this ticket, please: " + "word " * 1000
+    CheckpointFolder(Checkpoint(tmp_path), {"template": long, "task": {"max_tokens": 4, "stop": None}})
+    with pytest.raises(CheckpointError) as caught:
+        changed = long.replace("please", "now", 1)
+        CheckpointFolder(Checkpoint(tmp_path), {"template": changed, "task": {"max_tokens": 5, "stop": None}})
+    lines = str(caught.value).splitlines()
+    assert "  max_tokens: was 4, is 5" in lines
+    [template] = [line for line in lines if "template: " in line]
+    assert "please" in template and "now" in template and len(template) < 200
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null"])
+def test_a_spec_of_another_kind(content: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / SPEC_FILE).write_text(content)
+    with pytest.raises(CheckpointError, match="does not say what was run"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"every_rows": "a"}, {"every_rows": 2.5}, {"every_s": None}, {"every_s": "1"}])
+def test_what_would_never_write(options: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match="never write a part"):
+        Checkpoint("x", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", [None, "", 3])
+def test_no_path(path: object) -> None:
+    with pytest.raises(OptionError, match=r"checkpoint=.*Give a path"):
+        Checkpoint(path)  # type: ignore[arg-type]
+
+
+def test_the_home_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert opened(pathlib.Path("~/runs")).path == tmp_path / "runs"
+    with CacheFile("~/deep/x.cache") as cache:
+        assert cache.path == str(tmp_path / "deep" / "x.cache")

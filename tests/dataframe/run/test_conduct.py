@@ -13,6 +13,7 @@ import pytest
 from support.fake_engine import FakeEngine, reverse
 
 from pagednb.dataframe.accessor import frame
+from pagednb.dataframe.kept.cache_file import CacheFile
 from pagednb.dataframe.kept.checkpoint import Checkpoint
 from pagednb.dataframe.results.last_run import last_run
 from pagednb.dataframe.run.job import Job
@@ -264,3 +265,48 @@ def no_threads_left() -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+@pytest.mark.parametrize("is_in_background", [False, True])
+def test_a_disk_that_is_full_ends_the_checkpoint_and_not_the_run(
+    engine: FakeEngine, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, is_in_background: bool
+) -> None:
+    def full(path: pathlib.Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    verbs = frame(tickets())
+    options = {"checkpoint": Checkpoint(tmp_path, every_rows=10), "background": is_in_background, "cache": False}
+    monkeypatch.setattr("pagednb.dataframe.kept.checkpoint.write_atomically", full)
+    with pytest.warns(UserWarning, match="checkpoint could not be written any more.*No space left") as caught:
+        result = verbs.generate("text", **options)
+        result = result.result() if is_in_background else result
+    assert result["generated"].tolist() == EXPECTED
+    assert len(caught) == 1 and caught[0].filename == __file__
+
+
+def test_a_cache_that_cannot_be_written_costs_no_row(
+    engine: FakeEngine, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(cache: CacheFile, key: bytes, answer: bytes) -> None:
+        raise OSError("full")
+
+    monkeypatch.setattr(CacheFile, "put", full)
+    with pytest.warns(UserWarning, match="cache could not be written any more: full"):
+        result = frame(tickets()).generate("text", temperature=0, cache=tmp_path / "x.cache")
+    assert result["generated"].tolist() == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("verb", "first", "second"),
+    [
+        ("classify", {"labels": ["a", "b"]}, {"labels": {"a": "good", "b": None}}),
+        ("agg", {"by": "team"}, {"by": None}),
+    ],
+)
+def test_a_checkpoint_knows_the_words_of_the_verb(
+    verb: str, first: dict[str, object], second: dict[str, object], engine: FakeEngine, tmp_path: pathlib.Path
+) -> None:
+    few = tickets(TEXTS[:3]).assign(team=["a", "b", "a"])
+    getattr(frame(few), verb)("Sort: {text}", checkpoint=tmp_path, **first)
+    with pytest.raises(CheckpointError, match="belongs to another run"):
+        getattr(frame(few), verb)("Sort: {text}", checkpoint=tmp_path, **second)

@@ -1,0 +1,15 @@
+"""Where warnings point: the line that called pagednb, however deep inside they come up."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+
+
+def callers_level() -> int:
+    """Return the ``stacklevel`` of the line that called pagednb, seen from our caller."""
+    level = 1
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pagednb":
+        frame, level = frame.f_back, level + 1
+    return level
