@@ -105,11 +105,12 @@ def run(args: argparse.Namespace) -> None:
     model = args.model or args.model_flag
     settings = make_settings(model or "pagednb/embedded", args.served_model_name, **_server_options(args))
     from pagednb.llm import LLM
-    from pagednb.server.listener import bind_listener, url_of
+    from pagednb.server.listener import BACKLOG, bind_listener, url_of
     from pagednb.server.web_server import WebServer
 
     with bind_listener(args.host, args.port) as listener, LLM(model, **_engine_options(args)) as llm:
         server = WebServer(llm.engine, settings)
+        listener.listen(BACKLOG)  # whoever reads the next line may connect
         seconds = time.perf_counter() - begin_s
         print(f"Serving {settings.served_model_names[0]} at {url_of(listener)} after {seconds:.1f} s", flush=True)
         try:
@@ -131,7 +132,7 @@ def _server_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _engine_options(args: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(args, name) for name in _ENGINE_FLAGS}
-    return given_engine_options(args) | {name: value for name, value in given.items() if value not in (None, False)}
+    return given_engine_options(args) | {name: value for name, value in given.items() if value is not None}
 
 
 def _origins(text: str | None) -> list[str] | None:
