@@ -234,7 +234,7 @@ class Grid {
     const start = this.columns[cell] * this.grid.block_size;
     const whose = number === 1 ? `request ${requests[0]}` : `shared by ${number} requests: ${this.#names(number, requests)}`;
     const total = number === 1 && this.computed.has(requests[0]) ? ` of ${count(this.computed.get(requests[0]))}` : "";
-    const tokens = this.tokens[cell] ? `tokens ${start + 1}–${start + this.tokens[cell]}${total}` : "no tokens yet";
+    const tokens = this.tokens[cell] ? `tokens ${start + 1} to ${start + this.tokens[cell]}${total}` : "no tokens yet";
     return `Block ${count(first)}\n${whose}\n${tokens}`;
   }
 
@@ -247,7 +247,7 @@ class Grid {
     if (numFree > 0) parts.push(`${numFree} free`);
     const [number, ...requests] = this.#owners(cell);
     const whose = number ? `\namong the owners: ${this.#names(number, requests)}` : "";
-    return `Blocks ${count(first)}–${count(last)}\n${parts.join(", ")}${whose}`;
+    return `Blocks ${count(first)} to ${count(last)}\n${parts.join(", ")}${whose}`;
   }
 
   #names(number, requests) {
