@@ -1,6 +1,7 @@
 """How an answer looks: as it grows, and as it is saved with the notebook.
 
-From the texts of an answer (one, unless ``n > 1``) to MIME bundles. Only the last bundle carries plain text: a terminal
+From the texts of an answer (one, unless ``n > 1``) to MIME bundles. What the model thought first is folded away, or
+left out where the answer alone is a value. Only the last bundle carries plain text, which holds everything: a terminal
 cannot update what it has printed, and so prints an answer one time.
 """
 
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pagednb.notebook import safe_html
 from pagednb.notebook.safe_html import CURSOR, GrowingMarkdown
+from pagednb.notebook.thinking import split_thought
 from pagednb.rendering.markdown import render_markdown
 
 Bundle = dict[str, Any]
@@ -61,12 +63,17 @@ def _plain(texts: Sequence[str], note: str | None = None) -> str:
     return f"{text}\n[{note}]" if note else text
 
 
-def _markdown(texts: Sequence[str], note: str | None) -> Bundle:
-    parts = [render_markdown(text) for text in texts]
-    source = [*map(closed_markdown, texts[:-1]), texts[-1]]
+def _markdown(texts: Sequence[str], note: str | None, as_markdown: Callable[[str], str] = str) -> Bundle:
+    parts, source = [], []
+    for text in texts:
+        thought, answer = split_thought(text)
+        answer = as_markdown(answer)
+        folded = safe_html.thought_html(render_markdown(thought)) if thought else ""
+        parts.append(folded + render_markdown(answer))
+        source.append(closed_markdown(answer))
     if note:
         parts[-1] += safe_html.note_html(note)
-        source[-1] = f"{closed_markdown(texts[-1])}\n\n*{note}*"
+        source[-1] += f"\n\n*{note}*"
     return {
         "text/html": safe_html.page(*parts),
         "text/markdown": _SEPARATOR.join(source),
@@ -75,26 +82,34 @@ def _markdown(texts: Sequence[str], note: str | None) -> Bundle:
 
 
 def _live_markdown(as_markdown: Callable[[str], str] = str) -> Live:
-    """Show what ``as_markdown`` makes of each text."""
-    growing: list[GrowingMarkdown] = []
+    """Show thoughts, and then what ``as_markdown`` makes of each answer."""
+    growing: list[tuple[GrowingMarkdown, GrowingMarkdown]] = []
+
+    def show_one(views: tuple[GrowingMarkdown, GrowingMarkdown], text: str) -> str:
+        thought, answer = split_thought(text)
+        if not thought:
+            return views[1].html(as_markdown(answer))
+        if not answer:
+            return safe_html.thought_html(views[0].html(thought), is_growing=True)
+        return safe_html.thought_html(views[0].html(thought, cursor="")) + views[1].html(as_markdown(answer))
 
     def show(texts: Sequence[str]) -> Bundle:
-        growing.extend(GrowingMarkdown() for _ in texts[len(growing) :])
-        parts = [view.html(as_markdown(text)) for view, text in zip(growing, texts, strict=True)]
-        return {"text/html": safe_html.element(*parts)}
+        growing.extend((GrowingMarkdown(), GrowingMarkdown()) for _ in texts[len(growing) :])
+        return {"text/html": safe_html.element(*map(show_one, growing, texts))}
 
     return show
 
 
 def _html(texts: Sequence[str], note: str | None) -> Bundle:
-    parts = [safe_html.own_html(first_code_block(text)) for text in texts]
+    parts = [safe_html.own_html(first_code_block(split_thought(text)[1])) for text in texts]
     if note:
         parts[-1] += safe_html.note_html(note)
     return {"text/html": safe_html.page(*parts), "text/plain": _plain(texts, note)}
 
 
 def _live_html(texts: Sequence[str]) -> Bundle:
-    return {"text/html": safe_html.element(*(safe_html.own_html(first_code_block(text)) + CURSOR for text in texts))}
+    answers = (first_code_block(split_thought(text)[1]) for text in texts)
+    return {"text/html": safe_html.element(*(safe_html.own_html(answer) + CURSOR for answer in answers))}
 
 
 def _text(texts: Sequence[str], note: str | None) -> Bundle:
@@ -121,29 +136,30 @@ def _open_fence(text: str, language: str) -> str:
 def _json(texts: Sequence[str], note: str | None) -> Bundle:
     """Show values as values; where one cannot be read, all as text, and say so."""
     try:
-        values = [json.loads(text) for text in texts]
+        values = [json.loads(split_thought(text)[1]) for text in texts]
     except ValueError:
-        return _markdown([_fenced(text, "json") for text in texts], note or "not valid JSON")
+        return _markdown(texts, note or "not valid JSON", lambda answer: _fenced(answer, "json"))
     plain = _plain([json.dumps(value, indent=2, ensure_ascii=False) for value in values], note)
     value = values[0] if len(values) == 1 else values
     is_tree = isinstance(value, dict | list)  # front ends show no other value
     return {**({"application/json": value} if is_tree else {}), "text/plain": plain}
 
 
-def _code(texts: Sequence[str], note: str | None) -> Bundle:
-    as_code = [text if _FENCE.search(text) else _fenced(text, "python") for text in texts]
-    return {**_markdown(as_code, note), "text/plain": _plain(texts, note)}
+def _whole_code(answer: str) -> str:
+    return answer if _FENCE.search(answer) else _fenced(answer, "python")
 
 
-def _growing_code(text: str) -> str:
-    return text if _FENCE.search(text) else _open_fence(text, "python")
+def _growing_code(answer: str) -> str:
+    return answer if _FENCE.search(answer) else _open_fence(answer, "python")
 
 
 ANSWER_FORMATS: Mapping[str, AnswerFormat] = {
     "markdown": AnswerFormat(_live_markdown, _markdown),
     "text": AnswerFormat(lambda: _live_text, _text),
-    "json": AnswerFormat(lambda: _live_markdown(lambda text: _open_fence(text, "json")), _json),
-    "code": AnswerFormat(lambda: _live_markdown(_growing_code), _code),
+    "json": AnswerFormat(lambda: _live_markdown(lambda answer: _open_fence(answer, "json")), _json),
+    "code": AnswerFormat(
+        lambda: _live_markdown(_growing_code), lambda texts, note: _markdown(texts, note, _whole_code)
+    ),
     "html": AnswerFormat(lambda: _live_html, _html),
 }
 FORMATS = tuple(ANSWER_FORMATS)

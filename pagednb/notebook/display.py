@@ -26,9 +26,12 @@ def stream_to_display(
     steps: Iterable[RequestOutput],
     answer_format: AnswerFormat = ANSWER_FORMATS["markdown"],
     *,
+    opening: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> RequestOutput:
     """Show the cumulative ``steps`` of one request as they come, and return the last one.
+
+    ``opening`` is the part of the answer that the prompt already ended in.
 
     Whatever ends the stream early, KeyboardInterrupt included, passes through; the text so far stays, marked.
     """
@@ -36,13 +39,13 @@ def stream_to_display(
     output: RequestOutput | None = None
     try:
         for output in steps:
-            view.grow(_texts(output))
+            view.grow(_texts(output, opening))
     except BaseException as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped by an error"
-        view.end(_texts(output) if output else [""], note=f"⏹ {reason}")
+        view.end(_texts(output, opening) if output else [""], note=f"⏹ {reason}")
         raise
     assert output is not None, "a stream yields at least its finished output"
-    view.end(_texts(output), note=_truncation(output))
+    view.end(_texts(output, opening), note=_truncation(output))
     return output
 
 
@@ -80,8 +83,8 @@ def _num_bytes(bundle: Bundle) -> int:
     return sum(len(text.encode()) for text in bundle.values())
 
 
-def _texts(output: RequestOutput) -> list[str]:
-    return [completion.text for completion in output.outputs]
+def _texts(output: RequestOutput, opening: str) -> list[str]:
+    return [opening + completion.text for completion in output.outputs]
 
 
 def _truncation(output: RequestOutput) -> str | None:

@@ -25,7 +25,7 @@ from pagednb.notebook.generate_options import GenerateOptions
 from pagednb.notebook.llm_commands import LlmCommands
 from pagednb.notebook.one_line_errors import one_line_errors
 from pagednb.notebook.settings import PagedNB
-from pagednb.notebook.thinking import template_kwargs
+from pagednb.notebook.thinking import opening_tag, split_thought, template_kwargs
 from pagednb.notebook.words import split_words, strip_quotes, unknown_word
 from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams
@@ -106,12 +106,14 @@ class PagednbMagics(Magics):
                 if cell is None:
                     (output,) = deque(steps, maxlen=1)
                 else:
-                    output = stream_to_display(steps, ANSWER_FORMATS[options.format])
-        self._keep(output, conversation, options)
+                    answer_format = ANSWER_FORMATS[options.format]
+                    output = stream_to_display(steps, answer_format, opening=opening_tag(prompt))
+        _, answer = split_thought(opening_tag(prompt) + output.text)
+        self._keep(output, conversation.answered(answer), options)
         if cell is None:
             return output
         if options.format == "code":
-            self.shell.set_next_input(first_code_block(output.text))
+            self.shell.set_next_input(first_code_block(answer))
         return None
 
     def _parse(self, line: str, cell: str | None) -> tuple[argparse.Namespace, str]:
@@ -141,7 +143,7 @@ class PagednbMagics(Magics):
         if options.name is not None:
             self.shell.user_ns[options.name] = output
         if options.chat is not None:
-            self.conversations[options.chat] = conversation.answered(output.text)
+            self.conversations[options.chat] = conversation
 
 
 def _prompt(engine: LLMEngine, conversation: Conversation, options: GenerateOptions) -> Prompt:

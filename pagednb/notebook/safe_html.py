@@ -42,6 +42,11 @@ def own_html(text: str) -> str:
     return sanitised(text)
 
 
+def thought_html(shown: str, *, is_growing: bool = False) -> str:
+    """Return safe HTML folded away, as what a model thought before it answered."""
+    return f"<details{' open' if is_growing else ''}><summary>Thoughts</summary>\n{shown}\n</details>\n"
+
+
 def note_html(text: str) -> str:
     """Return a remark of ours below an answer."""
     return f"<p><em>{html.escape(text)}</em></p>"
@@ -54,15 +59,15 @@ class GrowingMarkdown:
         self._text = ""
         self._stream = StreamedMarkdown()
 
-    def html(self, text: str) -> str:
-        """Return the markdown so far as safe HTML, a cursor at its end."""
+    def html(self, text: str, *, cursor: str = CURSOR) -> str:
+        """Return the markdown so far as safe HTML, the cursor at its end."""
         if not text.startswith(self._text):
             self._text, self._stream = "", StreamedMarkdown()
         self._stream.push(text[len(self._text) :])
         self._text = text
         patch = self._stream.snapshot()
         before, place, after = "\n".join(patch.blocks).rpartition(TAIL)
-        tail = html.escape(patch.tail) + CURSOR
+        tail = html.escape(patch.tail) + cursor
         return f"{before}{tail}{after}" if place else f"{after}<p>{tail}</p>"
 
 

@@ -1,4 +1,4 @@
-"""Whether a model thinks before it answers: the switch of its chat template."""
+"""Thoughts before an answer: the switch for them in a model's chat template, and where they end in its text."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 from pagednb.engine.thinking_switch import thinking_switch
 from pagednb.errors import OptionError
+from pagednb.rendering.thinking import ThinkingSplitter
 
 if TYPE_CHECKING:
+    from pagednb.engine.input_processor import Prompt
     from pagednb.engine.llm_engine import LLMEngine
+
+_OPEN = "<think>"
 
 
 def template_kwargs(engine: LLMEngine, wish: str) -> dict[str, bool]:
@@ -26,3 +30,17 @@ def template_kwargs(engine: LLMEngine, wish: str) -> dict[str, bool]:
             hint="Leave it out: the model thinks always or never.",
         )
     return {switch: wish == "on"}
+
+
+def opening_tag(prompt: Prompt) -> str:
+    """Return the tag that a prompt itself ends in: some templates begin the model's thoughts for it."""
+    text = prompt["prompt"] if isinstance(prompt, dict) and "prompt" in prompt else prompt
+    return _OPEN if isinstance(text, str) and text.rstrip().endswith(_OPEN) else ""
+
+
+def split_thought(text: str) -> tuple[str, str]:
+    """Return what a model thought, without its tags, and what it answered."""
+    splitter = ThinkingSplitter(_OPEN)
+    pieces = [*splitter.push(text), *splitter.finish()]
+    thought, answer = ("".join(piece.text for piece in pieces if piece.kind == kind) for kind in ("thinking", "answer"))
+    return (thought.strip(), answer.lstrip()) if thought else ("", answer)

@@ -138,3 +138,40 @@ def test_a_conversation_is_shown_safely() -> None:
     conversation = Conversation().asked("hi").answered(ATTACK)
     assert "<script" not in conversation._repr_html_() and "<strong>user</strong>" in conversation._repr_html_()
     assert "nothing was said yet" in Conversation()._repr_html_()
+
+
+THOUGHTFUL = "<think>\nFirst `x`.\n</think>\n\n{answer}"
+
+
+def test_thoughts_grow_and_are_folded_away() -> None:
+    live, text = ANSWER_FORMATS["markdown"].live(), THOUGHTFUL.format(answer="So *y*.")
+    thinking, answering = (live([text[:end]])["text/html"] for end in (20, len(text)))
+    assert "<details open>" in thinking and thinking.count(CURSOR) == 1
+    assert "<details>" in answering and answering.count(CURSOR) == 1 and "<em>y</em>" in answering
+    final = ANSWER_FORMATS["markdown"].final([text], None)
+    assert "<details><summary>Thoughts</summary>\n<p>First <code>x</code>.</p>\n</details>" in final["text/html"]
+    assert final["text/markdown"] == "So *y*." and final["text/plain"] == text
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "kind"), [("json", '{"a": 1}', "application/json"), ("html", "<b>x</b>", "text/html")]
+)
+def test_thoughts_are_no_part_of_a_value(name: str, answer: str, kind: str) -> None:
+    shown = ANSWER_FORMATS[name].final([THOUGHTFUL.format(answer=answer)], None)
+    assert "First" not in str(shown[kind])
+
+
+def test_thoughts_are_kept_out_of_conversation_and_next_cell(shell: RaisingShell, engine: ScriptedEngine) -> None:
+    offered: list[str] = []
+    shell.shell.set_next_input = lambda text, replace=False: offered.append(text)
+    engine.answer = "<think> ```a``` </think> print(1)"
+    shell.run("%%generate -f code --chat Ada\nhi")
+    assert offered == ["print(1)"] == [shell.run("%llm history Ada").messages[-1]["content"]]
+    assert shell.names["_llm"].text == engine.answer
+
+
+def test_a_prompt_that_ends_in_the_opening_tag(shell: RaisingShell, engine: ScriptedEngine) -> None:
+    engine.has_chat_template = False
+    engine.answer = "Hmm. </think> Yes."
+    shell.run("%%generate\nIs it? <think>")
+    assert "<summary>Thoughts</summary>\n<p>Hmm.</p>" in shell.outputs[-1].data["text/html"]
