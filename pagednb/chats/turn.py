@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["user", "assistant"]
 TurnState = Literal["done", "streaming", "stopped", "cut", "failed"]
@@ -43,6 +43,13 @@ class AnswerFigures:
             return None
         return (self.num_new_tokens - 1) / (self.duration_s - self.first_token_s)
 
+    def __str__(self) -> str:
+        told = [f"{self.num_prompt_tokens:,} prompt tokens, {self.num_cached_tokens:,} of them cached"]
+        told.append(f"{self.num_new_tokens:,} new")
+        told += [] if self.tokens_per_s is None else [f"{self.tokens_per_s:,.1f} tokens/s"]
+        told += [] if self.first_token_s is None else [f"first after {self.first_token_s:.2f} s"]
+        return ", ".join(told)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Turn:
@@ -73,5 +80,5 @@ class Turn:
     def __str__(self) -> str:
         return self.text
 
-    def _repr_markdown_(self) -> str:
-        return self.text
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
+        return {"text/markdown": self.text, "text/plain": self.text}

@@ -1,4 +1,4 @@
-"""The chat's ES module on a page of its own: every button, what streams, what stays when pages and views come and go."""
+"""The chat's ES module on a page of its own: every button, what streams, and what stays when views come and go."""
 
 from __future__ import annotations
 

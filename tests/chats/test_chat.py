@@ -24,7 +24,7 @@ def new_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_conversation(engine: StreamingEngine) -> None:
     chat = pnb.chat(system="Be brief.", temperature=0)
     answer = chat.ask("Hello", max_tokens=9)
-    assert str(answer) == "one two three" == answer._repr_markdown_()
+    assert str(answer) == "one two three" == answer._repr_mimebundle_()["text/markdown"]
     assert chat.messages == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hello"},

@@ -58,6 +58,7 @@ def test_figures_say_how_an_answer_came_about(engine: StreamingEngine) -> None:
     assert (figures.model, figures.max_context_tokens) == ("scripted/model", 1000)
     assert figures.first_token_s is not None and 0 <= figures.first_token_s <= figures.duration_s
     assert figures.tokens_per_s is not None and figures.tokens_per_s > 0
+    assert str(figures).startswith("22 prompt tokens, 8 of them cached, 3 new, ")
 
 
 @pytest.mark.parametrize("opening", ["", "<think>\n"])

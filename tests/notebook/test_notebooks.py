@@ -40,6 +40,7 @@ def test_notebook_runs_and_summarises(path: pathlib.Path, tmp_path: pathlib.Path
     checks = {
         "01_quickstart": assert_quickstart_labels,
         "02_dataframe": assert_labelling_story,
+        "03_chat": assert_chat_kept,
         "04_how_it_works": assert_blocks_explained,
     }
     checks[path.stem](done.stdout)
@@ -68,6 +69,14 @@ def assert_labelling_story(summary: str) -> None:
     assert sum(int(row.split()[index]) for index, row in enumerate(confusion)) == 500 - num_wrong
     assert figures(r"where there is one ([\d.]+)% of 40$", summary)[0] >= 80
     assert figures(r"^sentiment as a label ([\d.]+)%$", summary)[0] >= 90
+
+
+def assert_chat_kept(summary: str) -> None:
+    """Nothing is lost on the way to a file and back; a conversation that goes on finds its beginning in the cache."""
+    assert re.search(r"^messages +4 saved, 4 loaded, the same: True$", summary, re.MULTILINE), summary
+    assert figures(r"^versions +(\d+) of the first question$", summary) == (2,)
+    num_prompt, num_cached = figures(r"^last +(\d+) prompt tokens, (\d+) of them cached, \d+ new", summary)
+    assert 0 < num_cached < num_prompt
 
 
 def assert_blocks_explained(summary: str) -> None:
