@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self, get_args
 
 from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require, signed_by_fields
-from pagednb.errors import NotSupportedYetError, refuse_unknown_options
+from pagednb.errors import refuse_unknown_options
+from pagednb.vllm_options import NAMES, refuse_unbuilt_options
 
 BLOCK_SIZES = (4, 8, 16, 32, 64, 128)
 DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
@@ -25,22 +26,6 @@ _PATHS = ("model", "tokenizer", "download_dir")
 _SWITCHES = ("skip_tokenizer_init", "enable_prefix_caching", "enable_shared_prefix_attention", "enforce_eager")
 _COUNTS = ("max_model_len", "num_gpu_blocks_override", "max_num_seqs", "max_num_batched_tokens")
 
-# vLLM options known by name; the value is the default under which they change nothing
-_NOT_YET: Mapping[str, Any] = {
-    "quantization": None,
-    "kv_cache_dtype": "auto",
-    "tensor_parallel_size": 1,
-    "pipeline_parallel_size": 1,
-    "data_parallel_size": 1,
-    "distributed_executor_backend": None,
-    "enable_lora": False,
-    "speculative_config": None,
-    "swap_space": 0,
-    "cpu_offload_gb": 0,
-    "trust_remote_code": False,
-    "served_model_name": None,
-}
-
 
 @signed_by_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,12 +34,14 @@ class EngineConfig:
 
     Args:
         model: A local folder or a hub id; None is the embedded demonstration model.
+        served_model_name: What clients of ``pagednb.serve`` call the model: a name or several; None is ``model``.
         tokenizer: Folder or hub id of the tokenizer, if it is not the model's.
         revision: Branch, tag or commit on the hub.
         download_dir: Where hub files are kept, if not in the hub's usual cache.
         skip_tokenizer_init: Token ids in and out, no text.
         load_format: "auto", "safetensors", "pt" (``.bin`` files), or "dummy" for random weights.
-        dtype: "auto", "bfloat16", "float16" or "float32"; "auto" is float32 on a CPU.
+        dtype: "auto", "bfloat16", "float16" ("half"), "float32" ("float"), or torch's own names for these; "auto" is
+            float32 on a CPU.
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
         max_model_len: Tokens of prompt and answer together at most; None is what the model is made for.
         block_size: Tokens of one KV block.
@@ -73,6 +60,7 @@ class EngineConfig:
     """
 
     model: str | os.PathLike[str] | None = None
+    served_model_name: str | tuple[str, ...] | list[str] | None = None
     tokenizer: str | os.PathLike[str] | None = None
     revision: str | None = None
     download_dir: str | os.PathLike[str] | None = None
@@ -93,22 +81,24 @@ class EngineConfig:
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Refuse unknown and not-yet-built names before the generated ``__init__`` sees them."""
-        for name in options.keys() & _NOT_YET.keys():
-            if options[name] != _NOT_YET[name]:
-                raise NotSupportedYetError(f"Option {name}={options[name]!r} is not built yet.", hint="Leave it out.")
+        refuse_unbuilt_options(options)
         known = [f.name for f in dataclasses.fields(cls)]
-        refuse_unknown_options(options.keys() - _NOT_YET.keys(), known, owner="pagednb")
+        refuse_unknown_options([name for name in options if name not in NAMES], known, owner="pagednb")
         return super().__new__(cls)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> EngineConfig:
         """Build a config from keyword options, dropping vLLM options that stand at a default without effect."""
         cls.__new__(cls, **options)
-        return cls(**{name: value for name, value in options.items() if name not in _NOT_YET})
+        return cls(**{name: value for name, value in options.items() if name not in NAMES})
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, plain_number(getattr(self, field.name)))
+        if isinstance(self.served_model_name, list):
+            object.__setattr__(self, "served_model_name", tuple(self.served_model_name))
+        if str(self.dtype).startswith("torch."):
+            object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
         self._check_words()
         self._check_numbers()
         for name in _PATHS:
@@ -121,6 +111,7 @@ class EngineConfig:
         for name in _SWITCHES:
             self._require(name, lambda value: isinstance(value, bool), "True or False")
         self._require("revision", lambda value: isinstance(value, str | None), "a text")
+        self._require("served_model_name", _are_names, "a name or a list of names")
         self._require("device", lambda value: isinstance(value, str), "a text such as 'auto', 'cpu' or 'cuda:0'")
         self._require("dtype", lambda value: value in DTYPES, f"one of {DTYPES}")
         formats = get_args(LoadFormat)
@@ -145,6 +136,11 @@ class EngineConfig:
         names = (f.name for f in dataclasses.fields(self))
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _are_names(value: Any) -> bool:
+    names = (value,) if isinstance(value, str) else value
+    return names is None or (isinstance(names, tuple) and all(isinstance(name, str) and name for name in names))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ TOP_FILES = {
     "pagednb.sampling_params",
     "pagednb.template",
     "pagednb.version",
+    "pagednb.vllm_options",
 }
 SURFACE_FILES = {"pagednb.runtime", "pagednb.llm"}
 ENGINE = {"pagednb.engine"}

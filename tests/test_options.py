@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pagednb.config import EngineConfig
 from pagednb.errors import NotSupportedYetError, OptionError, SchemaError
 from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams
+from pagednb.vllm_options import CHOSEN_BY_THE_ENGINE, NOT_BUILT_YET
 
 WRONG = object()
 WRONG_ENGINE_VALUES: dict[str, list[Any]] = {
     "model": [5, b"folder"],
+    "served_model_name": [5, "", ["a", 5]],
     "tokenizer": [5],
     "download_dir": [True],
     "revision": [5],
@@ -104,3 +107,31 @@ def test_numbers_of_numpy_become_plain() -> None:
 @pytest.mark.parametrize("options", [SamplingParams, EngineConfig])
 def test_help_and_completion_see_every_option(options):
     assert list(inspect.signature(options).parameters) == list(options.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("name", sorted(NOT_BUILT_YET))
+def test_options_of_vllm_pass_where_they_change_nothing(name: str) -> None:
+    for value in NOT_BUILT_YET[name].passes:
+        assert EngineConfig.from_options({name: value}) == EngineConfig()
+    for value in ("awq", 3, WRONG, np.zeros(3)):
+        with pytest.raises(NotSupportedYetError, match=f"Option {name}=") as raised:
+            EngineConfig.from_options({name: value})
+        assert raised.value.hint
+
+
+@pytest.mark.parametrize("name", sorted(CHOSEN_BY_THE_ENGINE))
+def test_options_of_vllm_about_speed_and_logs_pass(name: str) -> None:
+    assert EngineConfig.from_options({name: True}) == EngineConfig()
+
+
+def test_numbers_are_no_switches() -> None:
+    for options in ({"tensor_parallel_size": True}, {"enable_lora": 0}, {"swap_space": 4}):
+        with pytest.raises(NotSupportedYetError):
+            EngineConfig.from_options(options)
+
+
+def test_dtypes_may_be_those_of_torch() -> None:
+    assert EngineConfig(dtype=torch.float16).dtype == "float16"
+    assert EngineConfig(dtype="half").dtype == "half"
+    with pytest.raises(OptionError, match="dtype"):
+        EngineConfig(dtype=torch.int8)

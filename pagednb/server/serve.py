@@ -34,7 +34,7 @@ def serve(
         port: 0 takes one that is free.
         host: Who can reach it: this machine alone; with "0.0.0.0" whoever reaches the machine, so give an ``api_key``.
         api_key: What clients must send.
-        served_model_name: What clients call the model: a name or several, else that of ``pagednb.load``.
+        served_model_name: What clients call the model: a name or several, else what ``pagednb.load`` was told.
         limits: ``max_sequences``, ``max_n``, ``max_prompts``, ``max_body_bytes``, ``allowed_origins`` and others;
             ``help(pagednb.server.settings.ServerSettings)`` explains all.
 
@@ -46,7 +46,8 @@ def serve(
     engine = runtime.get_engine()
     if engine.is_over:
         raise EngineNotLoadedError("The engine is over.", hint="Load a model again.")
-    settings = make_settings(engine.resolved.name, served_model_name, api_key=api_key, **limits)
+    names = served_model_name or engine.config.served_model_name
+    settings = make_settings(engine.resolved.name, names, api_key=api_key, **limits)
     from pagednb.server.listener import bind_listener
     from pagednb.server.server import Server
 
