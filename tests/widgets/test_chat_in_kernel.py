@@ -81,11 +81,9 @@ def test_cells_that_run_meanwhile_publish_only_their_own(kernel: RealKernel) -> 
 def test_an_interrupt_of_ask_keeps_what_came(kernel: RealKernel) -> None:
     msg_id = kernel.start("chat.ask('tell me a story')")
     time.sleep(2)
-    interrupted_s = time.monotonic()
     kernel.interrupt()
     executed = kernel.finish(msg_id)
     assert executed.reply["ename"] == "KeyboardInterrupt"
-    assert time.monotonic() - interrupted_s < 5  # half a second on a machine that does nothing else
     assert printed(kernel, "chat.turns[-1].state, len(chat.turns[-1].text) > 0") == "stopped True"
     assert printed(kernel, "chat.ask('hello', max_tokens=4).state") == "cut"
 
