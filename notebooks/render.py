@@ -33,6 +33,7 @@ main { max-width: 1040px; margin: 0 auto; padding: 0 16px 64px; }
 .pages a { color: var(--jp-content-link-color); }
 .jp-OutputArea-output:is(.jp-RenderedMarkdown, .jp-RenderedHTML) { padding-left: 14px; }
 .jp-OutputArea-executeResult .jp-OutputArea-output { padding-left: 0; }
+.jp-RenderedHTML pre { font-family: var(--jp-code-font-family); font-size: var(--jp-code-font-size); }
 </style>{% endblock %}
 {% block body_header %}{{ super() }}<nav class="pages"><a href="index.html">All notebooks</a></nav>{% endblock %}
 """

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from support.jupyter_lab import JupyterLab, jupyter_lab
 from support.lab_notebook import Lab
 from support.mounted_widget import MountedWidget
@@ -48,6 +48,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def chromium() -> Iterator[Browser]:
     found = [path for name in CHROMIUM if (path := shutil.which(name))]
     assert found, "There is no chromium on this machine. Debian and Ubuntu: apt-get install chromium"
+    expect.set_options(timeout=TIMEOUT_MS)
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # chromium's sandbox refuses to run as root
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found[0], args=arguments)

@@ -32,6 +32,11 @@ KERNEL_IS_READY = """() => {
   return kernel?.connectionStatus === "connected" && kernel.status === "idle";
 }"""
 
+ERRORS = """() => [...window.jupyterapp.shell.currentWidget.content.widgets]
+  .flatMap((cell) => cell.model.outputs?.toJSON() ?? [])
+  .filter((output) => output.output_type === "error")
+  .map((output) => `${output.ename}: ${output.evalue}`)"""
+
 
 class LabCell:
     """One code cell, counted among all cells from 0."""
@@ -114,8 +119,8 @@ class LabNotebook:
 
     @property
     def errors(self) -> list[str]:
-        """Tracebacks of all cells."""
-        return self.page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
+        """What cells failed with, asked of JupyterLab: its page shows a traceback just as it shows stderr."""
+        return self.page.evaluate(ERRORS)
 
     def interrupt(self) -> None:
         """Press the toolbar's Stop button."""
