@@ -14,7 +14,7 @@ MIN_INTERVAL_S = 0.25
 """Four pictures a second are as live as eyes ask for."""
 IDLE_INTERVAL_S = 1.0
 """An engine without work is woken by each look."""
-MAX_SHARE = 0.005
+MAX_SHARE = 0.0075
 """Of the time, at most, for the engine thread's part of a look and this thread's own taken together."""
 MAX_BYTES_PER_S = 100_000
 """Sent to the browser on average; Jupyter servers drop messages of kernels that send a million."""

@@ -10,8 +10,9 @@ from playwright.sync_api import expect
 from support.lab_notebook import Lab
 
 NOTEBOOKS = pathlib.Path(__file__).resolve().parents[2] / "notebooks"
-LOAD = "import pagednb as pnb\nllm = pnb.load(device='cpu', num_gpu_blocks_override=400, max_num_seqs=12)"
-WORK = """prompts = [f"Ticket {number}: where is my parcel? It was due on Monday." for number in range(60)]
+LOAD = "import pagednb as pnb\nllm = pnb.load(device='cpu', num_gpu_blocks_override=250, max_num_seqs=12)"
+WORK = """instruction = "You route tickets of a shop to one of its teams, and answer with the name of that team. " * 3
+prompts = [f"{instruction} Ticket {number}: where is my parcel?" for number in range(60)]
 params = [pnb.SamplingParams(max_tokens=40 + 4 * number, ignore_eos=True) for number in range(60)]
 llm.generate(prompts, params, use_tqdm=False);"""
 WATCHING = "pnb.monitor().is_watching"
@@ -26,9 +27,10 @@ def test_it_moves_while_a_cell_works(lab: Lab, screenshot: Callable[..., pathlib
     with notebook.cell(1).watched() as seen:
         work.start()
         expect(monitor.locator(".pnb-monitor-state-now")).to_have_text("working")
-        expect(monitor.get_by_text("12 running")).to_be_visible()
-        monitor.locator(".pnb-monitor-row").nth(3).hover()
-        screenshot("monitor-lab", monitor)
+        expect(monitor.get_by_text(re.compile(r"12 running .* [1-9]\d* finished"))).to_be_visible()
+        monitor.get_by_role("img", name="KV blocks").hover(position={"x": 9, "y": 9})
+        expect(monitor.locator(".pnb-monitor-tip")).to_contain_text("Block 1")
+        screenshot("monitor", monitor)
         work.wait()
     assert len(set(seen)) >= 4, "frames came while the kernel was busy"
     expect(monitor.get_by_text(re.compile("0 running · 0 waiting · 60 finished"))).to_be_visible()
