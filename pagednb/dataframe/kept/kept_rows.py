@@ -49,6 +49,10 @@ class KeptRows:
         self._position_to_prompt: dict[int, bytes] = {}
         self._position_to_key: dict[int, bytes] = {}
 
+    def cache_alone(self) -> KeptRows:
+        """Return the same without the checkpoint: for prompts that are no rows of the frame."""
+        return KeptRows(cache=self._cache, is_shared=self._is_shared, model=self._model, task=self._task)
+
     @property
     def will_resume(self) -> bool:
         """Whether the same run started again finds the rows of this one."""

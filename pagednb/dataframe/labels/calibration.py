@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from pagednb.dataframe.kept.kept_rows import KeptRows
 from pagednb.dataframe.labels.task import LabelTask
 from pagednb.dataframe.prompts.model_prompt import Chat
 from pagednb.dataframe.prompts.row_prompts import RowPrompts
@@ -30,15 +31,21 @@ def check_calibrate(calibrate: object) -> None:
         raise OptionError(f"calibrate={calibrate!r} is not valid.", hint="Use None or 'contextual'.")
 
 
-def content_free_prior(engine: LLMEngine, prompts: RowPrompts, task: LabelTask, chat: Chat) -> np.ndarray:
+def content_free_prior(
+    engine: LLMEngine, prompts: RowPrompts, task: LabelTask, chat: Chat, kept: KeptRows
+) -> np.ndarray:
     """Return the mean probabilities of rows without content, float64 ``[num_questions, num_labels]``.
+
+    ``kept`` is the run's; of it the cache is used.
 
     Raises:
         OptionError: the template without content is nothing the model could answer.
         KeyboardInterrupt: as it came.
     """
     texts = [prompts.template.filled_with(value) for value in CONTENT_FREE]
-    outcome = run_rows(engine, iter(list(enumerate(texts))), task, num_rows=len(texts), chat=chat)
+    outcome = run_rows(
+        engine, iter(list(enumerate(texts))), task, num_rows=len(texts), chat=chat, kept=kept.cache_alone()
+    )
     values = [value for value in outcome.values if value is not None]
     if not values:
         reason = next(iter(outcome.errors.values()))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pagednb import runtime
+from pagednb.dataframe.kept.kept_rows import KeptRows
 from pagednb.dataframe.labels.calibration import CalibrateOption, content_free_prior
 from pagednb.dataframe.labels.columns import calibrated, probabilities_of
 from pagednb.dataframe.labels.task import LabelTask
@@ -73,11 +74,15 @@ class LabelRun:
         else:
             prompts = dataclasses.replace(prompts, template=prompts.template.after(self.words))
         task = LabelTask(self.verb, self.labels, LabelTokenizer(engine, self.labels), self.questions)
-        prior = None if self.calibrate is None else content_free_prior(engine, prompts, task, chat)
+        priors: list[np.ndarray] = []
+
+        def prepare(kept: KeptRows) -> None:
+            if self.calibrate is not None and len(prompts.positions):
+                priors.append(content_free_prior(engine, prompts, task, chat, kept))
 
         def probabilities(outcome: RowOutcome[Any]) -> np.ndarray:
             raw = probabilities_of(outcome, (len(self.questions), len(self.labels)))
-            return raw if prior is None else calibrated(raw, prior)
+            return calibrated(raw, priors[0]) if priors else raw
 
         verb = ColumnVerb(
             rows=self.rows,
@@ -89,6 +94,7 @@ class LabelRun:
             target=self.target,
             errors=self.errors,
             columns=lambda outcome: self.columns(probabilities(outcome)),
+            prepare=prepare,
             words=self.words,
             beside=self.beside,
             notes=lambda outcome: self.notes(probabilities(outcome)),

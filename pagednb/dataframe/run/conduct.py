@@ -46,6 +46,7 @@ def start_run(verb: VerbRun[Result], options: RunOptions) -> Result | Job[Result
     )
 
     def execute(kept: KeptRows, watch: Watch) -> None:
+        verb.prepare(kept)
         run_rows(
             verb.engine,
             iter(prompts.in_run_order()),

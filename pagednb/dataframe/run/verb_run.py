@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pagednb.dataframe.kept.kept_rows import KeptRows
 from pagednb.dataframe.prompts.model_prompt import Chat
 from pagednb.dataframe.prompts.row_prompts import RowPrompts
 from pagednb.dataframe.results.failures import ErrorPolicy, listed_failures, report_failures
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
+def nothing(kept: KeptRows) -> None:
+    """Prepare nothing."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerbRun(Generic[Result]):
     """A run, and what is made of its outcome.
@@ -30,6 +35,7 @@ class VerbRun(Generic[Result]):
         spec: what the verb was asked, as JSON types: verb, template and so on. The rest is added by ``start_run``.
         place: makes the verb's result from an outcome, whole or partial; warns of nothing.
         report: warns or raises for the rows that failed.
+        prepare: what runs before the rows, on their thread and with what they may take answers from.
     """
 
     engine: LLMEngine
@@ -39,6 +45,7 @@ class VerbRun(Generic[Result]):
     spec: Mapping[str, Any]
     place: Callable[[RowOutcome[Any]], Result]
     report: Callable[[RowOutcome[Any]], None]
+    prepare: Callable[[KeptRows], None] = nothing
 
 
 def no_notes(outcome: RowOutcome[Any]) -> dict[int, str]:
@@ -53,6 +60,7 @@ class ColumnVerb:
     Attributes:
         template: as the caller gave it.
         columns: makes the new columns by name from an outcome.
+        prepare: as of ``VerbRun``.
         words: what the verb puts before the template, for a checkpoint to compare.
         made: names of the columns that hold values; not given, the target's.
         beside: names of those that say more of the values, such as confidences.
@@ -69,6 +77,7 @@ class ColumnVerb:
     target: Target
     errors: ErrorPolicy
     columns: Callable[[RowOutcome[Any]], Mapping[str, Any]]
+    prepare: Callable[[KeptRows], None] = nothing
     words: str = ""
     made: Sequence[str] | None = None
     beside: Sequence[str] = ()
@@ -89,6 +98,7 @@ class ColumnVerb:
             chat=self.chat,
             spec={**self._asked(), **({"words": self.words} if self.words else {})},
             place=self._place,
+            prepare=self.prepare,
             report=lambda outcome: report_failures(self.rows, outcome, self.target.into, self.errors),
         )
 

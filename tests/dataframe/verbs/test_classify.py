@@ -6,6 +6,7 @@ import asyncio
 import enum
 import json
 import pathlib
+import threading
 from typing import Any
 
 import numpy as np
@@ -382,3 +383,17 @@ def test_what_makes_no_scale(engine: FakeEngine, options: Any, message: str) -> 
     with pytest.raises(OptionError, match=message):
         frame(TICKETS).score("text", **options)
     assert engine.calls == []
+
+
+def test_calibration_runs_with_the_rows_and_costs_nothing_the_second_time(engine: FakeEngine) -> None:
+    options: dict[str, Any] = {"labels": LABELS, "calibrate": "contextual"}
+    caller, threads = threading.current_thread(), []
+    engine.on_submit = lambda: threads.append(threading.current_thread())
+    first = frame(TICKETS).classify("text", **options, background=True).result(10)
+    assert len(engine.calls) == 2 and caller not in threads
+    again = frame(TICKETS).classify("text", **options)
+    pd.testing.assert_frame_equal(first, again)
+    assert sum(len(call.submitted) for call in engine.calls) == 5  # three prompts without content, two rows
+    empty = frame(TICKETS.iloc[:0]).classify("text", **{**options, "labels": ["x", "y"]})
+    assert empty["label"].cat.categories.tolist() == ["x", "y"]
+    assert sum(len(call.submitted) for call in engine.calls) == 5
