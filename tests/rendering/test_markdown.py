@@ -12,6 +12,7 @@ from support.inert_html import faults_in, num_roots, text_of
 from support.random_markdown import markdown_texts
 
 from pagednb.rendering.blocks import render_blocks
+from pagednb.rendering.code_block import MAX_CHARACTERS
 from pagednb.rendering.markdown import render_markdown
 from pagednb.rendering.parser import MAX_INLINE, MAX_NESTING
 from pagednb.rendering.safe_text import safe_text
@@ -105,6 +106,21 @@ def test_code_is_coloured_by_classes() -> None:
     html = render_markdown("```Python extra\ndef f(): pass\n```")
     assert html.startswith('<pre class="pnb-code" data-language="python"><code><span class="pnb-k">def</span>')
     assert text_of(html) == "def f(): pass\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "```python\n" + "x = 1\n" * MAX_CHARACTERS,
+        "```c\n" + "\n" * 100,
+        "```js\n" + "a" * 5_000,
+        "```java\n" + "a b\n" * 2_000,
+    ],
+)
+def test_code_beyond_the_bounds_has_no_colours(code: str) -> None:
+    html = render_markdown(code)
+    assert "<span" not in html
+    assert text_of(html) == code.partition("\n")[2]
 
 
 def test_code_shows_characters_that_reorder_it() -> None:

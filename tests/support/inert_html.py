@@ -29,7 +29,7 @@ _ATTRIBUTES = {
     "th": {"class"},
 }
 _MATH_VALUE = re.compile(r"[a-z0-9. +-]{1,400}|http://www\.w3\.org/1998/Math/MathML")
-_BIG_LENGTH = re.compile(r"\d{3,}|-[1-9]")
+_BIG_LENGTH = re.compile(r"(?<![.\d])\d{3,}|-[1-9]")
 
 
 class _Reader(HTMLParser):
