@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.kernel import RealKernel
@@ -41,6 +42,8 @@ JOB_WAS_STOPPED = """
 assert job.is_done and len(threads) == 1, (job, threads)
 assert 0 < job.partial()["generated"].notna().sum() < len(rows), job
 """
+ASK = {"method": "custom", "content": {"type": "ask", "text": "the quick brown fox"}}
+STOP = {"method": "custom", "content": {"type": "stop"}}
 CLICK = {"method": "custom", "content": {"event": "click"}}
 
 
@@ -60,12 +63,12 @@ def rows(kernel: RealKernel) -> Iterator[RealKernel]:
         "await rows.llm.agenerate(**ask)",
         "job = start_job(); job.result()",
         "job = start_job(); await job",
+        "pnb.chat(temperature=0, max_tokens=900).ask('the lazy dog')",
+        "await pnb.chat(temperature=0, max_tokens=900).aask('the lazy dog')",
         "pnb.runtime.get_engine().generate(rows.text.tolist(), pnb.SamplingParams(max_tokens=100))",
     ],
 )
-def test_an_interrupt_gives_the_prompt_back(
-    rows: RealKernel, cell: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_an_interrupt_gives_the_prompt_back(rows: RealKernel, cell: str) -> None:
     msg_id = rows.start(f"print('running', flush=True)\n{cell}")
     rows.wait_for(msg_id, "stream")
     time.sleep(0.3)
@@ -73,7 +76,7 @@ def test_an_interrupt_gives_the_prompt_back(
     rows.interrupt()
     reply = rows.reply_to(msg_id)
     answer_s = time.perf_counter() - asked_s
-    record_property("answer_s", answer_s)
+    print(f"the prompt was back in {answer_s:.3f} s")
     rows.drain(msg_id)
     assert reply["status"] == "error" and reply["ename"] in ("KeyboardInterrupt", "CancelledError"), reply
     assert answer_s < TOO_LONG_S
@@ -124,3 +127,30 @@ def test_a_button_pressed_while_a_cell_runs_stops_the_job_by_the_end_of_the_cell
     click_id = rows.send_comm(comm_id, CLICK, subshell_id=subshell_id)
     rows.drain(msg_id, click_id)
     rows.run(JOB_WAS_STOPPED)
+
+
+@pytest.mark.parametrize("is_through_subshell", [False, True])
+def test_a_chat_beside_a_job_is_stopped_by_its_button(rows: RealKernel, *, is_through_subshell: bool) -> None:
+    """The main shell is free all the time; the answer comes by the widget's messages, few a second, and no others."""
+    subshell_id = rows.create_subshell() if is_through_subshell else None
+    if is_through_subshell and subshell_id is None:
+        pytest.skip("this ipykernel has no subshells")
+    rows.run("job = start_job()\nchat = pnb.chat(temperature=0, max_tokens=900)")
+    comm_id = rows.comm_id("chat.widget")
+    published = rows.drain(rows.send_comm(comm_id, ASK, subshell_id=subshell_id))
+    begun_s = time.monotonic()
+    while sum(kind_of(message) == "patch" for message in published) < 2:
+        published += rows.published_within(0.05)
+        assert time.monotonic() < begun_s + TOO_LONG_S, "it is seen to grow"
+    published += rows.drain(rows.send_comm(comm_id, STOP, subshell_id=subshell_id))
+    seconds = time.monotonic() - begun_s
+    rows.run("assert (chat.turns[-1].state, job.is_done) == ('stopped', False), chat.turns")
+    rows.run("assert chat.turns[-1].text")
+    assert {message["msg_type"] for message in published} <= {"status", "comm_msg"}
+    assert sum(kind_of(message) == "patch" for message in published) <= 15 * seconds + 5
+
+
+def kind_of(message: dict[str, Any]) -> str | None:
+    """What a widget's message is, if it is one."""
+    found: str | None = message["content"].get("data", {}).get("content", {}).get("type")
+    return found
