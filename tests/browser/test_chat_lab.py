@@ -27,10 +27,12 @@ class LabChat:
         self.answers = self.root.locator('article[data-role="assistant"] [data-part="answer"]')
 
     def ask(self, text: str) -> None:
-        """Type a question and press Enter."""
+        """Type a question and press Enter; return when the kernel has taken it."""
+        num_turns = self.turns.count()
         self.composer.click()
         self.composer.press_sequentially(text)
         self.composer.press("Enter")
+        expect(self.turns).to_have_count(num_turns + 2)
 
     def action(self, name: str, within: Locator | None = None) -> Locator:
         return (within or self.root).locator(f'[data-action="{name}"]')
@@ -52,7 +54,7 @@ def test_two_turns_are_seen_to_grow(lab: Lab, screenshot: Callable[..., pathlib.
     chat = open_chat(lab, TWO_CELLS)
     for number, question in enumerate(["Who are you?", "Tell me a story"]):
         chat.ask(question)
-        expect(chat.answers).to_have_count(number + 1)
+        assert chat.answers.count() == number + 1
         watch = chat.answers.last.evaluate_handle(WATCH)
         chat.wait()
         seen = [text for text in watch.evaluate("(watch) => watch.end()") if text]
