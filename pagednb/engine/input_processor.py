@@ -19,6 +19,7 @@ from pagednb.kv_cache.prefix_cache import BlockHasher
 from pagednb.request import Request
 from pagednb.sampling_params import SamplingParams
 from pagednb.structured_output.matcher import TokenGrammar
+from pagednb.structured_output.token_rules import TokenRules
 
 Prompt: TypeAlias = str | Sequence[int] | np.ndarray | Mapping[str, Any]
 """Text, token ids, or a dict with ``prompt`` or ``prompt_token_ids`` (with both, the text is only shown)."""
@@ -81,7 +82,9 @@ class InputProcessor:
     def make_requests(
         self, prompt: TokenPrompt, params: SamplingParams, *, stream: bool, priority: int
     ) -> tuple[Request, ...]:
-        """Return ``params.n`` requests; those after the first are its children and share its prompt.
+        """Return ``params.num_sequences`` requests; those after the first are its children and share its prompt.
+
+        Their prompt is cut to ``params.truncate_prompt_tokens``.
 
         A sequence without a seed gets one derived from the engine's seed and its request id; with one, sequence i of
         ``n`` gets ``seed + i``.
@@ -92,13 +95,15 @@ class InputProcessor:
             PagednbError: the constraint cannot be enforced with this model; see ``GrammarCompiler.compile``.
         """
         max_tokens = self.check(prompt, params)
-        request_ids = [next(self._request_ids) for _ in range(params.n)]
-        block_digests = self._block_digests(prompt.token_ids)
-        grammar = self._grammar(params, prompt)
+        token_ids = self._truncated(prompt.token_ids, params)
+        request_ids = [next(self._request_ids) for _ in range(params.num_sequences)]
+        block_digests = self._block_digests(token_ids)
+        grammar = self._grammar(params, token_ids)
+        token_rules = self._token_rules(params)
         return tuple(
             Request(
                 request_id=request_id,
-                prompt_token_ids=prompt.token_ids,
+                prompt_token_ids=token_ids,
                 sampling_params=params,
                 max_tokens=max_tokens,
                 seed=_as_int64(params.seed + index) if params.seed is not None else mix64(self._seed, request_id),
@@ -107,6 +112,7 @@ class InputProcessor:
                 stream=stream,
                 block_digests=block_digests,
                 grammar=grammar,
+                token_rules=token_rules,
             )
             for index, request_id in enumerate(request_ids)
         )
@@ -114,17 +120,43 @@ class InputProcessor:
     def check(self, prompt: TokenPrompt, params: SamplingParams) -> int:
         """Return how many new tokens a prompt gets at most; raises as ``make_requests``, constraints aside."""
         self._check_params(params)
-        return self._resolve_max_tokens(len(prompt.token_ids), params.max_tokens)
+        return self._resolve_max_tokens(len(self._truncated(prompt.token_ids, params)), params.max_tokens)
 
-    def _grammar(self, params: SamplingParams, prompt: TokenPrompt) -> TokenGrammar | None:
+    def _truncated(self, token_ids: np.ndarray, params: SamplingParams) -> np.ndarray:
+        """Return the last of ``token_ids``, as many as ``params`` keep."""
+        num_kept = params.truncate_prompt_tokens
+        if num_kept == -1:
+            room = min(self._geometry.max_model_len, self._geometry.num_usable_tokens)
+            num_kept = max(1, room - (params.max_tokens or 1))
+        return token_ids if num_kept is None else token_ids[-num_kept:]
+
+    def _token_rules(self, params: SamplingParams) -> TokenRules | None:
+        if not params.has_token_rules:
+            return None
+        if params.bad_words and self._codec is None:
+            raise OptionError("bad_words need a tokenizer, and the engine has none.", hint="Use logit_bias.")
+        banned = [] if self._codec is None else self._codec.tokens_of_words(params.bad_words or ())
+        return TokenRules(self._vocab_size, allowed=params.allowed_token_ids, banned=banned)
+
+    def compile(self, params: SamplingParams) -> TokenGrammar | None:
+        """Return the constraint of ``params`` compiled, which takes long the first time; None if they have none.
+
+        Raises:
+            PagednbError: it cannot be enforced with this model; see ``GrammarCompiler.compile``.
+        """
         constraint = params.constraint
         if constraint is None:
             return None
         if self._codec is None or self._grammars is None:
             raise OptionError("A constraint needs a tokenizer, and the engine has none.", hint="Load it with one.")
-        grammar = self._grammars.compile(constraint)
-        ends = np.flatnonzero(np.isin(prompt.token_ids, self._eos_token_ids))  # of turns: a user may write of <think>
-        end_of_thinking = self._codec.end_of_thinking(prompt.token_ids[int(ends.max(initial=-1)) + 1 :])
+        return self._grammars.compile(constraint)
+
+    def _grammar(self, params: SamplingParams, token_ids: np.ndarray) -> TokenGrammar | None:
+        grammar = self.compile(params)
+        if grammar is None or self._codec is None:
+            return None
+        ends = np.flatnonzero(np.isin(token_ids, self._eos_token_ids))  # of turns: a user may write of <think>
+        end_of_thinking = self._codec.end_of_thinking(token_ids[int(ends.max(initial=-1)) + 1 :])
         return grammar if end_of_thinking is None else grammar.starting_after(end_of_thinking)
 
     def _block_digests(self, token_ids: np.ndarray) -> tuple[bytes, ...]:
@@ -152,7 +184,7 @@ class InputProcessor:
             return
         if params.stop and self._codec is None:
             raise OptionError("stop strings need a tokenizer, and the engine has none.", hint="Use stop_token_ids.")
-        for name in ("stop_token_ids", "logprob_token_ids", "logit_bias"):
+        for name in ("stop_token_ids", "logprob_token_ids", "logit_bias", "allowed_token_ids"):
             token_ids = getattr(params, name)
             if token_ids and max(token_ids) >= self._vocab_size:
                 raise OptionError(

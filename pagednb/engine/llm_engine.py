@@ -120,6 +120,10 @@ class LLMEngine:
         """Return sampling parameters as the model's authors recommend them in its generation config."""
         return SamplingParams(**{**self.resolved.generation_config, **overrides})
 
+    def compile_constraint(self, params: SamplingParams) -> None:
+        """Compile the constraint of ``params`` ahead of requests, which find it done. Raises as ``Call.submit``."""
+        self._input_processor.compile(params)
+
     def open_call(
         self,
         *,

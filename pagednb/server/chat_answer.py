@@ -111,9 +111,9 @@ class ChatAnswer:
         if choice.has_ended:
             chunks += self._chunks_of(dataclasses.replace(completion, logprobs=None), choice, choice.reader.finish())
             reason = self._finish_reason(completion, has_calls=choice.num_calls > 0)
-            chunks.append(
-                {**_chunk(completion.index, {}), "finish_reason": reason, "stop_reason": completion.stop_reason}
-            )
+            nothing = {} if choice.has_begun else {"role": "assistant", "content": ""}
+            end = {"finish_reason": reason, "stop_reason": completion.stop_reason}
+            chunks.append({**_chunk(completion.index, nothing), **end})
         return chunks
 
     def _chunks_of(self, completion: CompletionOutput, choice: _Choice, delta: Delta) -> list[dict[str, Any]]:

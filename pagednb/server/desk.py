@@ -28,6 +28,9 @@ T = TypeVar("T")
 NUM_THREADS = 4
 """Threads that encode long texts, lay out long chats and compile constraints: work that would stop all streams."""
 
+MAX_APART = 1024
+"""Pieces of that work that may wait."""
+
 
 class Desk:
     """Open between ``opened``'s begin and end, on the event loop that it was opened on.
@@ -41,6 +44,7 @@ class Desk:
         self.engine = engine
         self.settings = settings
         self.num_sequences = 0
+        self._num_apart = 0
         self.figures = Figures(engine, settings.served_model_names[0])
         self._id_prefix = secrets.token_hex(8)
         self._id_numbers = itertools.count()
@@ -65,10 +69,21 @@ class Desk:
         return f"{self._id_prefix}{next(self._id_numbers):08x}"
 
     async def apart(self, function: Callable[[], T]) -> T:
-        """Run what takes long on another thread and return its result. Raises what it raises."""
+        """Run what takes long on another thread and return its result.
+
+        Raises:
+            ApiError: too much waits for that already, or the server stops.
+            Exception: what ``function`` raises.
+        """
         if self._threads is None:
             raise _closed()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        if self._num_apart >= MAX_APART:
+            raise self._full(f"{self._num_apart:,} requests wait to be read.")
+        self._num_apart += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        finally:
+            self._num_apart -= 1
 
     async def submit(
         self, receive: Receive, prompts: Sequence[TokenIds], params: SamplingParams, *, stream: bool
@@ -81,10 +96,9 @@ class Desk:
         call = self._admit(len(prompts) * params.n, stream=stream)
         try:
             call.watch(receive)
-            if params.constraint is None:
-                call.submit(prompts, params)
-            else:
-                await self.apart(lambda: call.submit(prompts, params))
+            if params.constraint is not None:
+                await self.apart(lambda: self.engine.compile_constraint(params))
+            call.submit(prompts, params)
         except PagednbError as error:
             self.close(call)
             raise as_api_error(error) from None
@@ -111,13 +125,7 @@ class Desk:
         if num_sequences > limit:
             raise ApiError(f"The request asks for {num_sequences:,} sequences; at most {limit:,} may be under way.")
         if self.num_sequences + num_sequences > limit:
-            self.figures.record_refusal()
-            raise ApiError(
-                f"{self.num_sequences:,} sequences are under way, and at most {limit:,} may be. Try again in a moment.",
-                status=TOO_MANY,
-                code="queue_full",
-                headers=RETRY_AFTER,
-            )
+            raise self._full(f"{self.num_sequences:,} sequences are under way, and at most {limit:,} may be.")
         try:
             call = ServedCall(self.engine, self._switchboard, self.figures, stream=stream)
         except PagednbError as error:
@@ -125,6 +133,11 @@ class Desk:
         self._calls[call] = num_sequences
         self.num_sequences += num_sequences
         return call
+
+    def _full(self, reason: str) -> ApiError:
+        self.figures.record_refusal()
+        message = f"{reason} Try again in a moment."
+        return ApiError(message, status=TOO_MANY, code="queue_full", headers=RETRY_AFTER)
 
 
 def _closed() -> ApiError:

@@ -31,8 +31,8 @@ class ClientGoneError(Exception):
 class ServedCall:
     """Outputs are keyed by the number of their prompt; of a stream they hold only what is new.
 
-    ``usage`` counts what has come so far. Used from the event loop, ``submit`` aside. ``close`` must be called whatever
-    happens; it frees the blocks of what is still running, at once.
+    ``usage`` counts what has come so far. Used from the event loop. ``close`` must be called whatever happens; it frees
+    the blocks of what is still running, at once.
     """
 
     def __init__(self, engine: LLMEngine, switchboard: Switchboard, figures: Figures, *, stream: bool) -> None:
@@ -52,7 +52,7 @@ class ServedCall:
         return self._call.num_pending > 0
 
     def submit(self, prompts: Sequence[TokenIds], params: SamplingParams) -> None:
-        """Check the prompts and hand them to the engine. Blocks while a constraint is compiled.
+        """Check the prompts and hand them to the engine; a constraint should be compiled by now.
 
         Raises:
             PagednbError: what cannot be run; the others may be under way, and end with ``close``.

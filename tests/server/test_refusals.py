@@ -146,3 +146,11 @@ def test_without_an_engine_there_is_no_service() -> None:
         answer = client.post("/v1/completions", json={"prompt": [5]})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_unavailable")
         assert client.get("/metrics").status_code == 200
+
+
+def test_texts_that_wait_to_be_read_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagednb.server.desk.MAX_APART", 0)
+    with serving() as (client, _):
+        refused = client.post("/v1/completions", json={"prompt": "long " * 1000})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_full")
+        assert client.post("/v1/completions", json={"prompt": "short", "max_tokens": 2}).status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import shlex
 import signal
 import socket
@@ -28,6 +29,8 @@ def model():
 
 def test_the_loaded_model_is_served_beside_the_notebook() -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    loggers = [logging.getLogger(name) for name in (None, "uvicorn", "uvicorn.error", "uvicorn.access", "asyncio")]
+    logging_set_up = [(each.level, each.propagate, list(each.handlers)) for each in loggers]
     num_threads = threading.active_count()
     server = pnb.serve()
     try:
@@ -41,6 +44,7 @@ def test_the_loaded_model_is_served_beside_the_notebook() -> None:
     server.stop()
     assert not server.is_running and "stopped" in repr(server) and "stopped" in server._repr_html_()
     assert threading.active_count() == num_threads
+    assert [(each.level, each.propagate, list(each.handlers)) for each in loggers] == logging_set_up
 
 
 def test_what_a_server_shows_can_be_pasted() -> None:

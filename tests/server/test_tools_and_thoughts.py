@@ -131,6 +131,16 @@ def test_a_model_that_does_not_think_may_write_of_it(stream: bool) -> None:
     assert (gathered["thought"], gathered["content"]) == ("is a tag.", "So it is.")
 
 
+def test_an_answer_without_a_word_has_a_role_and_an_end() -> None:
+    engine, _ = scripted_model("")
+    server = start(engine)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        (chunk,) = client.chat.completions.create(model="m", messages=CHAT, stream=True)
+    server.stop()
+    engine.shutdown()
+    assert (chunk.choices[0].delta.role, chunk.choices[0].finish_reason) == ("assistant", "stop")
+
+
 @pytest.mark.parametrize("template", [HERMES_TEMPLATE, PLAIN_TEMPLATE])
 def test_earlier_calls_and_their_results_reach_the_model(template: str) -> None:
     call = {"id": "abc", "type": "function", "function": {"name": "weather", "arguments": json.dumps(OSLO)}}
