@@ -55,13 +55,19 @@ class _Place:
 def json_schema_of(schema: object) -> Schema:
     """Return the JSON Schema of what a user gave as ``schema=``; descriptions stay in it.
 
-    A str is JSON, a dict of JSON values is a JSON Schema as it stands, any other dict has types as values.
+    A str is JSON, a dict of JSON values is a JSON Schema as it stands, any other dict has types as values. A
+    ``response_format`` of OpenAI's API is the schema in it.
 
     Raises:
         SchemaError: a type that JSON Schema, or this package, has no words for; its path is named.
     """
     if not is_json_schema(schema):
         return _schema_of(schema, _Place())
+    if isinstance(schema, Mapping) and schema.get("type") == "json_schema":
+        inner = schema.get("json_schema")
+        if not isinstance(inner, Mapping) or "schema" not in inner:
+            raise SchemaError('"type": "json_schema" needs "json_schema": {"schema": …}.', hint="Or give the schema.")
+        return json_schema_of(inner["schema"])
     return parse_schema(schema if isinstance(schema, str) else json.dumps(schema))
 
 

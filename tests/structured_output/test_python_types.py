@@ -277,3 +277,11 @@ def test_pydantic_is_never_imported() -> None:
     code = "import sys, pagednb.structured_output.python_types as p; p.json_schema_of({'a': int}); "
     code += "assert 'pydantic' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_response_format_of_openai_is_the_schema_in_it() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    wrapped = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+    assert json_schema_of(wrapped) == json_schema_of(schema)
+    with pytest.raises(SchemaError, match=r"needs .json_schema."):
+        json_schema_of({"type": "json_schema", "schema": schema})
