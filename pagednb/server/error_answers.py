@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ async def answer_invalid_body(request: Request, error: Exception) -> Response:
     place = _place(errors[0])
     reasons = dict.fromkeys(_reason(each) for each in errors if _place(each)[:1] == place[:1])
     message = f"{'; or '.join(reasons)}."
-    param = ".".join(map(str, place)) or None
+    param = ".".join(map(str, itertools.takewhile(_is_key, place))) or None
     return JsonResponse(error_body(BAD_REQUEST, message, param=param), BAD_REQUEST)
 
 
@@ -52,6 +53,11 @@ def _place(error: dict[str, Any]) -> Sequence[str | int]:
     """Return where in the body an error is, as keys and indexes."""
     place: Sequence[str | int] = error["loc"]
     return place[1:] if place[:1] == ("body",) else place
+
+
+def _is_key(part: str | int) -> bool:
+    """Whether a part of a place is the client's, and not the name of a type that pydantic tried."""
+    return isinstance(part, int) or (part.isidentifier() and part.islower() and part != "str")
 
 
 def _reason(error: dict[str, Any]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from pagednb.errors import PagednbError
 from pagednb.sampling_params import SamplingParams
 from pagednb.server.api_error import ApiError, as_api_error
-from pagednb.server.protocol.sampling_fields import SamplingFields
+from pagednb.server.protocol.sampling_fields import SamplingFields, StructuredOutputs
 
 if TYPE_CHECKING:
     from pagednb.server.desk import Desk
@@ -45,21 +46,23 @@ def _biases(sent: dict[str, float]) -> dict[int, float]:
 
 def _constraints(fields: SamplingFields) -> dict[str, Any]:
     """Return the constraints that were given under vLLM's names; ``SamplingParams`` refuses more than one."""
-    structured = fields.structured_outputs
-    pairs = [
-        ("schema", fields.guided_json),
+    structured = fields.structured_outputs or StructuredOutputs()
+    schemas = [schema_text(schema) for schema in (fields.guided_json, structured.json_) if schema is not None]
+    pairs: list[tuple[str, Any]] = [
+        *(("schema", schema) for schema in schemas),
         ("choices", fields.guided_choice),
+        ("choices", structured.choice),
         ("regex", fields.guided_regex),
+        ("regex", structured.regex),
         ("grammar", fields.guided_grammar),
+        ("grammar", structured.grammar),
     ]
-    if structured is not None:
-        pairs += [
-            ("schema", structured.json_),
-            ("choices", structured.choice),
-            ("regex", structured.regex),
-            ("grammar", structured.grammar),
-        ]
     given = [(name, value) for name, value in pairs if value is not None]
     if len(given) > 1:
         raise ApiError("An answer has one constraint, and several were given.")
     return dict(given)
+
+
+def schema_text(schema: str | dict[str, Any]) -> str:
+    """Return a JSON Schema as text: ``SamplingParams`` also takes dicts that are none, which no client means."""
+    return schema if isinstance(schema, str) else json.dumps(schema, ensure_ascii=False)

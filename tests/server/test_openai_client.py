@@ -108,6 +108,8 @@ def test_structured_output_parses(client: openai.OpenAI) -> None:
         model="m", messages=CHAT, extra_body={"guided_choice": ["billing", "shipping"]}, max_tokens=20
     )
     assert answer.choices[0].message.content in ("billing", "shipping")
+    anything = {"type": "json_schema", "json_schema": {"name": "anything", "schema": {}}}
+    assert client.chat.completions.create(model="m", messages=CHAT, response_format=anything, max_tokens=2).choices
     answer = client.chat.completions.create(
         model="m", messages=CHAT, response_format={"type": "json_object"}, max_tokens=200, temperature=0
     )
@@ -137,6 +139,25 @@ def test_a_required_tool_is_called(client: openai.OpenAI) -> None:
         Ticket.model_validate_json(call.function.arguments)
     else:
         assert (call.function.name, json.loads(call.function.arguments)) == ("close", {})
+
+
+class Part(pydantic.BaseModel):
+    team: Literal["billing", "technical"]
+
+
+class Whole(pydantic.BaseModel):
+    first: Part
+    second: Part
+
+
+def test_a_tool_with_types_of_its_own_is_called(client: openai.OpenAI) -> None:
+    tool = {"type": "function", "function": {"name": "split", "parameters": Whole.model_json_schema()}}
+    for choice in ("required", {"type": "function", "function": {"name": "split"}}):
+        answer = client.chat.completions.create(
+            model="m", messages=CHAT, tools=[tool], tool_choice=choice, parallel_tool_calls=False, max_tokens=120
+        )
+        (call,) = answer.choices[0].message.tool_calls
+        Whole.model_validate_json(call.function.arguments)
 
 
 def test_a_named_tool_is_called_also_as_a_stream(client: openai.OpenAI) -> None:

@@ -74,6 +74,7 @@ def test_completions(client: httpx.Client, body: dict, words: str) -> None:
             "exclude each other",
         ),
         ({"messages": CHAT, "chat_template_kwargs": {"tokenize": True}}, "does not read 'tokenize'. It reads: shout"),
+        ({"messages": CHAT, "tools": [TOOL, TOOL]}, "Two tools have one name"),
         ({"messages": CHAT, "functions": []}, "no field 'functions'"),
         (
             {"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "function": BROKEN_CALL}]}]},

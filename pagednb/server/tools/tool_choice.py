@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from pagednb.server.api_error import ApiError
@@ -46,6 +47,8 @@ def tool_choice_of(body: ChatRequest) -> ToolChoice:
     if choice == "none":
         return ToolChoice()
     functions = {tool.function.name: tool.function for tool in body.tools}
+    if len(functions) < len(body.tools):
+        raise ApiError("Two tools have one name.", param="tools")
     tools = tuple(tool.model_dump(exclude_none=True, exclude={"function": {"strict"}}) for tool in body.tools)
     if choice in (None, "auto"):
         return ToolChoice(tools)
@@ -57,18 +60,32 @@ def tool_choice_of(body: ChatRequest) -> ToolChoice:
             raise ApiError(f"tool_choice names {name!r}, which is none of the tools.", param="tool_choice")
         return ToolChoice(tools, True, name, functions[name].parameters or NO_PARAMETERS)
     is_single = body.parallel_tool_calls is False
-    return ToolChoice(tools, True, None, _list_schema(list(functions.values()), is_single=is_single))
+    return ToolChoice(tools, True, None, _list_schema(functions, is_single=is_single))
 
 
-def _list_schema(functions: list[Function], *, is_single: bool) -> dict[str, Any]:
+def _list_schema(functions: Mapping[str, Function], *, is_single: bool) -> dict[str, Any]:
     """Return the schema of a list of calls, or of exactly one."""
     calls = [
         {
             "type": "object",
-            "properties": {"name": {"const": function.name}, "arguments": function.parameters or NO_PARAMETERS},
+            "properties": {"name": {"const": name}, "arguments": {"$ref": f"#/$defs/{name}"}},
             "required": ["name", "arguments"],
         }
-        for function in functions
+        for name in functions
     ]
+    parameters = {name: _moved(function.parameters or NO_PARAMETERS, name) for name, function in functions.items()}
     limits = {"minItems": 1, **({"maxItems": 1} if is_single else {})}
-    return {"type": "array", "items": {"anyOf": calls}, **limits}
+    return {"$defs": parameters, "type": "array", "items": {"anyOf": calls}, **limits}
+
+
+def _moved(schema: Any, name: str) -> Any:
+    """Return a schema as it must read when it stands at ``#/$defs/name``: its references begin there, too."""
+    if isinstance(schema, list):
+        return [_moved(item, name) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {key: _moved(value, name) for key, value in schema.items()}
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#"):
+        moved["$ref"] = f"#/$defs/{name}{reference[1:]}"
+    return moved
