@@ -16,7 +16,8 @@
  * }} Figures
  * @typedef {{
  *   id: string, role: "user" | "assistant", state: "done" | "streaming" | "stopped" | "cut" | "failed", text: string,
- *   error: string | null, is_edited: boolean, siblings: string[], figures: Figures | null, thinking?: Part, answer?: Part,
+ *   error: string | null, is_edited: boolean, siblings: string[], figures: Figures | null,
+ *   thinking?: Part, answer?: Part,
  * }} Turn
  * @typedef {{
  *   name: string, max_context_tokens: number, can_switch_thinking: boolean, defaults: Record<string, unknown>,
@@ -30,9 +31,12 @@
 const STOP_GUARD_MS = 400; // a double click on Send is no wish to stop
 const PATIENCE_MS = 1500;
 const CONFIRM_MS = 4000;
+const READING_MS = 8000;
 const COPIED_MS = 1200;
 const NEAR_END_PX = 32;
 
+const SENTENCE_ENDS = [". ", "! ", "? ", ": ", "\n"];
+const KERNEL_IS_BUSY = "The kernel is busy; this goes through as soon as it is free.";
 const STATE_NOTES = { stopped: "Stopped", cut: "Ended by the length limit" };
 
 const NUMBER_OPTIONS = [
@@ -43,6 +47,8 @@ const NUMBER_OPTIONS = [
   { name: "max_tokens", label: "Max tokens", min: 1, step: 1, hint: "Where every answer ends at the latest" },
   { name: "seed", label: "Seed", step: 1, hint: "The same seed draws the same answer" },
 ];
+
+const PLACEHOLDERS = { max_tokens: "no limit", seed: "random" };
 
 const ICONS = {
   send: "M8 13V3M3.5 7.5 8 3l4.5 4.5",
@@ -55,7 +61,9 @@ const ICONS = {
   next: "m6 3.5 4.5 4.5-4.5 4.5",
   undo: "M5.5 3 2.5 6l3 3M2.5 6H10a3.5 3.5 0 0 1 0 7H6.5",
   clear: "M3 4.5h10M6.5 4.5v-2h3v2M4.5 4.5l.5 9h6l.5-9",
-  options: "M2 5h6m4 0h2M2 11h2m4 0h6M10 3.3a1.7 1.7 0 1 1 0 3.4 1.7 1.7 0 0 1 0-3.4M6 9.3a1.7 1.7 0 1 1 0 3.4 1.7 1.7 0 0 1 0-3.4",
+  options:
+    "M2 5h6m4 0h2M2 11h2m4 0h6M10 3.3a1.7 1.7 0 1 1 0 3.4 1.7 1.7 0 0 1 0-3.4" +
+    "M6 9.3a1.7 1.7 0 1 1 0 3.4 1.7 1.7 0 0 1 0-3.4",
   latest: "M8 3v10M3.5 8.5 8 13l4.5-4.5",
 };
 
@@ -164,7 +172,7 @@ class Blocks {
     this.html = [...this.html.slice(0, keep), ...blocks];
   }
 
-  /** Show a part that was drawn elsewhere; what is shown already stays, with what is selected in it. @param {Part} part */
+  /** Show a part as a whole; where it is shown already it stays, with what is selected in it. @param {Part} part */
   show(part) {
     if (part.tail || part.blocks.join("\n") !== this.html.join("\n")) this.patch(0, part.blocks, part.tail);
   }
@@ -212,7 +220,7 @@ class Field {
 
 /** One turn of the branch. */
 class TurnView {
-  /** @param {Turn} turn @param {(message: object) => void} send */
+  /** @param {Turn} turn @param {(message: any) => void} send */
   constructor(turn, send) {
     this.turn = turn;
     this.send = send;
@@ -263,7 +271,12 @@ class TurnView {
     this.drawTools();
   }
 
-  /** @param {{ part: "thinking" | "answer", keep: number, blocks: string[], tail: string, figures: Partial<Figures> }} patch */
+  /**
+   * Let the turn grow.
+   * @param {{
+   *   part: "thinking" | "answer", keep: number, blocks: string[], tail: string, figures: Partial<Figures>,
+   * }} patch
+   */
   patch({ part, keep, blocks, tail, figures }) {
     this.turn.figures = /** @type {Figures} */ ({ ...this.turn.figures, ...figures });
     (part === "thinking" ? this.thinking : this.answer).patch(keep, blocks, tail);
@@ -321,13 +334,15 @@ class TurnView {
   branchButtons() {
     const { id, siblings } = this.turn;
     const at = siblings.indexOf(id);
-    const step = (/** @type {number} */ by) => () => this.send({ type: "choose", turn: siblings[at + by] });
-    const [previous, next] = [iconButton("previous", "Version before", step(-1)), iconButton("next", "Next version", step(1))];
-    for (const [button, isEnd] of [[previous, at === 0], [next, at === siblings.length - 1]]) {
-      button.setAttribute("aria-disabled", String(isEnd)); // not disabled: the keyboard's focus would be lost
-      if (isEnd) button.addEventListener("click", (/** @type {Event} */ event) => event.stopImmediatePropagation(), true);
-    }
-    return [previous, h("span", { className: "pnb-chat-branch", data: { role: "branch" } }, `${at + 1}/${siblings.length}`), next];
+    const step = (/** @type {"previous" | "next"} */ name, /** @type {string} */ label, /** @type {number} */ by) => {
+      const turn = siblings[at + by];
+      const button = iconButton(name, label, () => turn && this.send({ type: "choose", turn }));
+      button.setAttribute("aria-disabled", String(!turn)); // not disabled: the keyboard's focus would be lost
+      return button;
+    };
+    const place = `${at + 1}/${siblings.length}`;
+    const shown = h("span", { className: "pnb-chat-branch", data: { role: "branch" } }, place);
+    return [step("previous", "Version before", -1), shown, step("next", "Next version", 1)];
   }
 
   /** @param {string} action */
@@ -363,7 +378,8 @@ class TurnView {
     const button = (/** @type {string} */ action, /** @type {string} */ label, /** @type {() => void} */ press) =>
       h("button", { type: "button", className: `pnb-chat-${action}`, data: { action }, onClick: press }, label);
     const hint = h("span", { className: "pnb-chat-hint" }, "Enter saves, Shift+Enter begins a line, Esc leaves it");
-    const buttons = h("div", { className: "pnb-chat-editor-buttons" }, hint, button("cancel", "Cancel", cancel), button("save", this.turn.role === "user" ? "Ask again" : "Save", save));
+    const saves = button("save", this.turn.role === "user" ? "Ask again" : "Save", save);
+    const buttons = h("div", { className: "pnb-chat-editor-buttons" }, hint, button("cancel", "Cancel", cancel), saves);
     const editor = h("div", { className: "pnb-chat-editor" }, field.area, buttons);
     editor.style.minWidth = `min(100%, ${Math.max(width, 360)}px)`;
     editor.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
@@ -393,7 +409,8 @@ class Announcer {
   /** Say the sentences that have become whole since the last time. @param {string} text @param {boolean} isWhole */
   follow(text, isWhole) {
     const fresh = text.slice(this.numSaid);
-    const end = isWhole ? fresh.length : Math.max(...[". ", "! ", "? ", "\n", ": "].map((mark) => fresh.lastIndexOf(mark))) + 1;
+    const ends = SENTENCE_ENDS.map((mark) => fresh.lastIndexOf(mark) + 1);
+    const end = isWhole ? fresh.length : Math.max(...ends);
     if (end <= 0) return;
     this.numSaid += end;
     this.say(fresh.slice(0, end).trim());
@@ -427,11 +444,13 @@ class OptionsPanel {
       this.thinking.append(h("option", { value }, label));
     }
     this.numbers = NUMBER_OPTIONS.map(({ name, label, hint, ...limits }) => {
-      const field = h("input", { type: "number", className: "pnb-chat-input", title: hint, data: { option: name }, ...limits });
+      const shape = { type: "number", className: "pnb-chat-input", ...limits };
+      const field = h("input", { ...shape, title: hint, data: { option: name } });
       field.addEventListener("change", () => change({ [name]: field.value === "" ? null : Number(field.value) }));
       return { name, label, field };
     });
-    const labelled = (/** @type {string} */ label, /** @type {Node} */ field) => h("label", {}, h("span", {}, label), field);
+    const labelled = (/** @type {string} */ label, /** @type {Node} */ field) =>
+      h("label", {}, h("span", {}, label), field);
     const grid = this.numbers.map(({ label, field }) => labelled(label, field));
     this.element = h(
       "section",
@@ -451,11 +470,12 @@ class OptionsPanel {
     set(this.system, options.system ?? "");
     for (const { name, field } of this.numbers) {
       set(field, options[name] ?? "");
-      field.placeholder = String(model?.defaults[name] ?? { max_tokens: "no limit", seed: "random" }[name] ?? "default");
+      field.placeholder = String(model?.defaults[name] ?? PLACEHOLDERS[name] ?? "default");
     }
     const canSwitch = model === null || model.can_switch_thinking || options.thinking != null;
     this.thinking.disabled = !canSwitch;
-    this.thinking.title = canSwitch ? "Whether the model thinks before it answers" : "This model has no switch for thinking";
+    const hint = "Whether the model thinks before it answers";
+    this.thinking.title = canSwitch ? hint : "This model has no switch for thinking";
     set(this.thinking, { true: "on", false: "off" }[String(options.thinking)] ?? "auto");
   }
 }
@@ -492,7 +512,9 @@ class Counters {
       ["cached", `${count(figures.num_cached_tokens)} cached`, "Of these, found in the prefix cache"],
       ["new", `${count(figures.num_new_tokens)} new`, "Tokens of the answer"],
     ];
-    if (figures.tokens_per_s) shown.push(["speed", `${figures.tokens_per_s.toFixed(1)} tok/s`, "Speed behind the first token"]);
+    if (figures.tokens_per_s) {
+      shown.push(["speed", `${figures.tokens_per_s.toFixed(1)} tok/s`, "Speed behind the first token"]);
+    }
     if (figures.first_token_s != null) {
       shown.push(["first", `${figures.first_token_s.toFixed(2)} s to first token`, "From Enter to the first token"]);
     }
@@ -518,6 +540,15 @@ class ChatView {
     this.build();
     el.append(this.root);
     this.receive = this.receive.bind(this);
+    /** @type {Record<string, (message: any) => void>} */
+    this.draws = {
+      turns: (message) => this.onTurns(message),
+      patch: (message) => this.onPatch(message),
+      turn: (message) => this.onTurn(message),
+      head: (message) => this.onHead(message),
+      notice: (message) => this.onNotice(message),
+      draft: (message) => this.onDraft(message),
+    };
     model.on("msg:custom", this.receive);
     this.adopt(model.get("state"));
     this.send({ type: "draw" });
@@ -525,7 +556,7 @@ class ChatView {
   }
 
   remove() {
-    clearTimeout(this.patience);
+    for (const timer of [this.patience, this.reading, this.doubt]) clearTimeout(timer);
     this.model.off("msg:custom", this.receive);
     this.root.remove();
   }
@@ -534,7 +565,13 @@ class ChatView {
     this.announcer = new Announcer();
     this.counters = new Counters();
     this.panel = new OptionsPanel((options) => this.send({ type: "options", options }));
-    this.log = h("div", { className: "pnb-chat-log", tabIndex: 0, data: { role: "log" }, aria: { label: "Conversation" }, onScroll: () => this.notePin() });
+    this.log = h("div", {
+      className: "pnb-chat-log",
+      tabIndex: 0, // so that keys scroll it
+      data: { role: "log" },
+      aria: { label: "Conversation" },
+      onScroll: () => this.notePin(),
+    });
     this.log.setAttribute("role", "log");
     this.log.setAttribute("aria-live", "off"); // the announcer speaks instead, in whole sentences
     this.empty = h("div", { className: "pnb-chat-empty", data: { role: "empty" } });
@@ -544,10 +581,12 @@ class ChatView {
     this.notice.setAttribute("role", "status");
     const style = h("style", {}, this.model.get("stylesheet") ?? "");
     const middle = h("div", { className: "pnb-chat-middle" }, this.log, this.latest);
-    this.root = h("div", { className: "pnb-chat", onKeydown: (/** @type {KeyboardEvent} */ event) => this.onKey(event) });
+    const onKeydown = (/** @type {KeyboardEvent} */ event) => this.onKey(event);
+    this.root = h("div", { className: "pnb-chat", onKeydown });
     // JupyterLab takes keys before anyone else (Enter edits the cell, Shift+Enter runs it) except where it finds this
     this.root.dataset.lmSuppressShortcuts = "true";
-    this.root.append(style, this.header(), this.panel.element, middle, this.notice, this.composer(), this.counters.element, this.announcer.element);
+    const top = [style, this.header(), this.panel.element];
+    this.root.append(...top, middle, this.notice, this.composer(), this.counters.element, this.announcer.element);
   }
 
   header() {
@@ -559,12 +598,14 @@ class ChatView {
     this.transcript.dataset.action = "copy-transcript";
     this.settings = iconButton("options", "Options", () => this.toggleOptions());
     this.settings.setAttribute("aria-expanded", "false");
-    const buttons = h("span", { className: "pnb-chat-header-buttons" }, this.undo, this.transcript, this.clear, this.settings);
+    const all = [this.undo, this.transcript, this.clear, this.settings];
+    const buttons = h("span", { className: "pnb-chat-header-buttons" }, ...all);
     return h("header", { className: "pnb-chat-header" }, this.title, this.chip, buttons);
   }
 
   composer() {
-    this.field = new Field({ className: "pnb-chat-draft", placeholder: "Ask something", data: { role: "composer" } }, () => this.ask());
+    const shape = { className: "pnb-chat-draft", placeholder: "Ask something", data: { role: "composer" } };
+    this.field = new Field(shape, () => this.ask());
     this.field.area.setAttribute("aria-label", "Message");
     this.field.area.addEventListener("input", () => this.drawSend());
     this.go = iconButton("send", "Send", () => (this.isBusy ? this.stop() : this.ask()));
@@ -576,12 +617,11 @@ class ChatView {
 
   // ---- to the kernel
 
-  /** @param {object} message */
+  /** @param {{ type: string }} message */
   send(message) {
     this.model.send(message);
     clearTimeout(this.patience);
-    const said = "The kernel is busy; this goes through as soon as it is free.";
-    if (!("type" in message && message.type === "draw")) this.patience = setTimeout(() => this.tell(said), PATIENCE_MS);
+    if (message.type !== "draw") this.patience = setTimeout(() => this.tell(KERNEL_IS_BUSY), PATIENCE_MS);
   }
 
   ask() {
@@ -647,14 +687,13 @@ class ChatView {
     }
     this.seq = message.seq;
     this.heard();
-    const draw = { turns: this.onTurns, patch: this.onPatch, turn: this.onTurn, head: this.onHead, notice: this.onNotice, draft: this.onDraft };
-    draw[message.type]?.call(this, message);
+    this.draws[message.type]?.(message);
     this.follow();
   }
 
   heard() {
     clearTimeout(this.patience);
-    this.tell("");
+    if (this.notice.textContent === KERNEL_IS_BUSY) this.tell("");
   }
 
   /** Draw the whole; a view that has missed nothing knows the turns already. @param {State} state */
@@ -669,7 +708,7 @@ class ChatView {
 
   /** @param {any} message */
   onTurns(message) {
-    if (this.unheard !== null && message.turns.some((/** @type {Turn} */ turn) => turn.text === this.unheard)) this.unheard = null;
+    if (message.turns.some((/** @type {Turn} */ turn) => turn.text === this.unheard)) this.unheard = null;
     this.setTurns(message.keep, message.turns);
     this.drawHead(message);
     this.announcer.begin();
@@ -767,7 +806,8 @@ class ChatView {
       return;
     }
     const said = this.card ? "Ask the model something." : "No model is loaded. Run pagednb.load() in a cell, then ask.";
-    this.empty.replaceChildren(h("strong", {}, said), h("span", {}, "Enter sends, Shift+Enter begins a line, Esc stops."));
+    const keys = "Enter sends, Shift+Enter begins a line, Esc stops.";
+    this.empty.replaceChildren(h("strong", {}, said), h("span", {}, keys));
     this.log.append(this.empty);
   }
 
@@ -784,13 +824,16 @@ class ChatView {
 
   /** @param {string} text */
   tell(text) {
+    clearTimeout(this.reading);
     this.notice.textContent = text;
     this.notice.hidden = !text;
+    if (text && text !== KERNEL_IS_BUSY) this.reading = setTimeout(() => this.tell(""), READING_MS);
   }
 
   /** Keep what is shown in the page's model, for a notebook that is saved with its widgets. */
   keepState() {
-    this.model.set("state", { ...this.model.get("state"), ...this.head, seq: this.seq, model: this.card, turns: this.turns.map(({ drawn }) => drawn) });
+    const turns = this.turns.map(({ drawn }) => drawn);
+    this.model.set("state", { ...this.model.get("state"), ...this.head, seq: this.seq, model: this.card, turns });
   }
 
   asText() {
