@@ -772,7 +772,7 @@ class ChatView {
   /** @param {number} index @param {Turn} turn */
   setTurn(index, turn) {
     const shown = this.turns[index];
-    if (shown?.turn.id === turn.id) {
+    if (shown?.turn.id === turn.id && shown.turn.role === turn.role) {
       shown.update(turn);
       shown.showParts(turn);
       return;
