@@ -356,8 +356,8 @@ def test_unknown_and_unbuilt_options_are_named(folder: pathlib.Path) -> None:
         LLM(str(folder), max_modellen=3)
     with pytest.raises(NotSupportedYetError, match="quantization"):
         LLM(str(folder), quantization="awq")
-    with pytest.raises(NotSupportedYetError, match="bad_words"):
-        SamplingParams(bad_words=["x"])
+    with pytest.raises(NotSupportedYetError, match="extra_args"):
+        SamplingParams(extra_args={})
 
 
 def test_bars_appear_only_when_wanted(
@@ -373,6 +373,9 @@ def test_bars_appear_only_when_wanted(
     assert capfd.readouterr().err == ""
     llm.generate("a", GREEDY)
     assert "Processed prompts" in capfd.readouterr().err
+    LLM(str(folder), device="cpu", max_model_len=MAX_MODEL_LEN).shutdown()
+    assert capfd.readouterr().err == "", "over before a bar is worth a line"
+    monkeypatch.setattr("pagednb.engine.progress.LOAD_DELAY_S", 0.0)
     LLM(str(folder), device="cpu", max_model_len=MAX_MODEL_LEN).shutdown()
     assert "Loading weights" in capfd.readouterr().err
     assert tqdm.tqdm.monitor is None

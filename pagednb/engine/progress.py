@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from pagednb.engine.bar import Bar
 from pagednb.outputs import RequestOutput
 
+LOAD_DELAY_S = 1.0
+"""A load that is over sooner shows no bar: nobody could read it, and it would stay below the cell."""
+
 
 @contextlib.contextmanager
 def load_bar(*, is_shown: bool) -> Iterator[Callable[[int, int], None] | None]:
@@ -25,7 +28,8 @@ def load_bar(*, is_shown: bool) -> Iterator[Callable[[int, int], None] | None]:
         def show(num_done: int, num_total: int) -> None:
             nonlocal bar
             if bar is None:
-                bar = Bar(total=num_total, desc="Loading weights", unit="B", unit_scale=True, unit_divisor=1024)
+                layout = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+                bar = Bar(total=num_total, desc="Loading weights", delay=LOAD_DELAY_S, **layout)
                 stack.enter_context(bar)
             bar.show(num_done)
 
