@@ -13,6 +13,7 @@ import numpy as np
 
 from pagednb.sampling_params import SamplingParams
 from pagednb.structured_output.matcher import TokenGrammar
+from pagednb.structured_output.token_rules import TokenRules
 
 
 class FinishReason(enum.StrEnum):
@@ -39,6 +40,7 @@ class Request:
         block_digests: names of the prompt's full blocks in the prefix cache, from the first on; what is missing the
             scheduler computes itself.
         grammar: what its tokens must match, compiled from ``sampling_params``; None allows everything.
+        token_rules: tokens that are ruled out besides; None for none.
     """
 
     request_id: int
@@ -52,6 +54,7 @@ class Request:
     cache_salt: bytes = b""
     block_digests: tuple[bytes, ...] = ()
     grammar: TokenGrammar | None = None
+    token_rules: TokenRules | None = None
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -64,12 +67,20 @@ class Request:
         return self.num_prompt_tokens + self.max_tokens
 
     @property
+    def needs_masks(self) -> bool:
+        """Whether what it may sample depends on its output: each token must be known before the next is drawn."""
+        return self.grammar is not None or self.token_rules is not None
+
+    @property
     def takes_forced_tokens(self) -> bool:
         """Whether tokens that its grammar forces may be appended without being sampled.
 
-        Not where each must be sampled to have logprobs, or to be counted by penalties and the like.
+        Not where each must be sampled to have logprobs, to be counted by penalties and the like, or where some tokens
+        are ruled out.
         """
         params = self.sampling_params
+        if self.token_rules is not None:
+            return False
         return self.grammar is not None and params.num_logprobs is None and not params.changes_logits
 
     @property

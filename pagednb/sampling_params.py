@@ -7,25 +7,21 @@ exists nowhere raises ``OptionError``. Nothing is ignored.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
-from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require, signed_by_fields
+from pagednb.checks import plain_number, signed_by_fields
 from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
+from pagednb.sampling_checks import as_tuple, check_sampling_params, require_param
 from pagednb.structured_output.constraint import Constraint, ConstraintKind
-from pagednb.structured_output.grammar import grammar_of
 from pagednb.structured_output.json_schema import compact
 from pagednb.structured_output.python_types import json_schema_of
 
 NAMES_NOT_BUILT_YET = frozenset(
     {
-        "best_of",
         "prompt_logprobs",
-        "bad_words",
-        "allowed_token_ids",
-        "truncate_prompt_tokens",
-        "structured_outputs",
         "logits_processors",
+        "structured_outputs",
         "spaces_between_special_tokens",
         "extra_args",
     }
@@ -35,14 +31,6 @@ NAMES_NOT_BUILT_YET = frozenset(
 GREEDY_TEMPERATURE = 1e-5
 """Temperatures below this are greedy: dividing by them would overflow fp32 logits."""
 
-MAX_LOGPROBS = 20
-MAX_LOGPROB_TOKEN_IDS = 64
-MAX_N = 2**14
-"""Samples of one prompt, as many as vLLM allows."""
-
-_SWITCHES = ("ignore_eos", "detokenize", "skip_special_tokens", "include_stop_str_in_output", "whitespace")
-_CONSTRAINTS = ("schema", "choices", "regex", "grammar")
-
 
 @signed_by_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +39,8 @@ class SamplingParams:
 
     Args:
         n: Completions of one prompt [1].
+        best_of: Draw so many completions and return the ``n`` with the highest cumulative log-probability, the best
+            first; None draws ``n``, in no order.
         temperature: 0 takes the most likely token always; higher is more varied [1.0].
         top_p: Sample from the most likely tokens that together reach this probability [1.0].
         top_k: Sample from so many tokens at most; 0 or -1 means all [0].
@@ -70,6 +60,11 @@ class SamplingParams:
             they are of the whole vocabulary, before temperature, bias, penalties and constraints; at most one of the
             two may be given. The rank is reported of the chosen token only.
         logit_bias: Token id -> what is added to its logit, -100 to 100.
+        allowed_token_ids: Only these tokens are sampled; the model's end token too only if it is one of them.
+        bad_words: Texts that the answer never holds as the tokens that the tokenizer makes of them, at the beginning
+            of a word or of the text: where all but the last of these tokens stand, the last one is not sampled.
+        truncate_prompt_tokens: Keep so many of the prompt's last tokens; -1 keeps as many as leave room for
+            ``max_tokens``. Also of prompts that were given as token ids.
         detokenize: False leaves ``text`` empty [True].
         skip_special_tokens: Leave tokens such as the end token out of ``text`` [True].
         include_stop_str_in_output: Leave the stop text in ``text`` [False].
@@ -90,6 +85,7 @@ class SamplingParams:
     """
 
     n: int = 1
+    best_of: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
@@ -106,6 +102,9 @@ class SamplingParams:
     logprobs: int | None = None
     logprob_token_ids: tuple[int, ...] | list[int] | None = None
     logit_bias: Mapping[int, float] | None = None
+    allowed_token_ids: tuple[int, ...] | list[int] | None = None
+    bad_words: tuple[str, ...] | list[str] | None = None
+    truncate_prompt_tokens: int | None = None
     detokenize: bool = True
     skip_special_tokens: bool = True
     include_stop_str_in_output: bool = False
@@ -130,9 +129,7 @@ class SamplingParams:
                 raise OptionError("schema and response_format are two names of one option.", hint="Give one of them.")
             object.__setattr__(self, "schema", response_format)
         self._make_plain()
-        self._check_ranges()
-        self._check_stop()
-        self._check_constraint()
+        check_sampling_params(self)
 
     def _make_plain(self) -> None:
         """Bring every value into one form: Python's numbers, tuples, a dict; 0 for a ``top_k`` of all tokens."""
@@ -140,15 +137,15 @@ class SamplingParams:
             field.name: plain_number(getattr(self, field.name)) for field in dataclasses.fields(self)
         }
         values["top_k"] = 0 if values["top_k"] == -1 else values["top_k"]
-        values["stop"] = (self.stop,) if isinstance(self.stop, str) else _as_tuple("stop", self.stop)
-        values["stop_token_ids"] = _as_tuple("stop_token_ids", self.stop_token_ids)
-        _require(isinstance(self.logit_bias, Mapping | None), "logit_bias", self.logit_bias, "a dict")
+        values["stop"] = (self.stop,) if isinstance(self.stop, str) else as_tuple("stop", self.stop)
+        values["stop_token_ids"] = as_tuple("stop_token_ids", self.stop_token_ids)
+        require_param(isinstance(self.logit_bias, Mapping | None), "logit_bias", self.logit_bias, "a dict")
         bias = self.logit_bias or {}
         values["logit_bias"] = {plain_number(i): plain_number(value) for i, value in bias.items()} or None
         values["schema"] = None if self.schema is None else compact(json_schema_of(self.schema))
-        for name in ("choices", "logprob_token_ids"):
+        for name in ("choices", "logprob_token_ids", "allowed_token_ids", "bad_words"):
             value = getattr(self, name)
-            values[name] = None if value is None else _as_tuple(name, value)
+            values[name] = None if value is None else as_tuple(name, value)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -160,7 +157,17 @@ class SamplingParams:
     @property
     def is_deterministic(self) -> bool:
         """Whether the same prompt gives the same answer again: greedy or seeded, one sample."""
-        return self.n == 1 and (self.is_greedy or self.seed is not None)
+        return self.num_sequences == 1 and (self.is_greedy or self.seed is not None)
+
+    @property
+    def num_sequences(self) -> int:
+        """How many completions are drawn of a prompt."""
+        return self.best_of or self.n
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether more completions are drawn than returned, so that their log-probabilities choose."""
+        return self.num_sequences > self.n
 
     @property
     def has_penalties(self) -> bool:
@@ -169,18 +176,31 @@ class SamplingParams:
 
     @property
     def num_logprobs(self) -> int | None:
-        """How many logprobs each position brings beside that of the chosen token; None when they are not asked for."""
-        return self.logprobs if self.logprob_token_ids is None else len(self.logprob_token_ids)
+        """How many logprobs each position brings beside that of the chosen token; None when none is computed."""
+        if self.logprob_token_ids is not None:
+            return len(self.logprob_token_ids)
+        return 0 if self.logprobs is None and self.is_ranked else self.logprobs
+
+    @property
+    def reports_logprobs(self) -> bool:
+        """Whether outputs hold the log-probabilities of every position."""
+        return self.logprobs is not None or self.logprob_token_ids is not None
 
     @property
     def needs_host_each_step(self) -> bool:
         """Whether the host has work between two tokens: several decode steps cannot go out at once."""
-        return self.changes_logits or self.num_logprobs is not None or self.constraint is not None
+        rules = self.constraint is not None or self.has_token_rules
+        return self.changes_logits or self.num_logprobs is not None or rules
 
     @property
     def changes_logits(self) -> bool:
         """Whether something is added to logits before they are sampled from, constraints aside."""
         return bool(self.logit_bias or self.min_tokens or self.has_penalties)
+
+    @property
+    def has_token_rules(self) -> bool:
+        """Whether tokens are ruled out whatever the constraint."""
+        return self.allowed_token_ids is not None or bool(self.bad_words)
 
     @property
     def constraint(self) -> Constraint | None:
@@ -193,88 +213,6 @@ class SamplingParams:
             return Constraint(ConstraintKind.REGEX, self.regex)
         return None if self.grammar is None else Constraint(ConstraintKind.GRAMMAR, self.grammar)
 
-    def _check_ranges(self) -> None:
-        _require(is_whole(self.n) and 1 <= self.n <= MAX_N, "n", self.n, f"a whole number from 1 to {MAX_N:,}")
-        _require(is_finite(self.temperature) and self.temperature >= 0, "temperature", self.temperature, "at least 0")
-        _require(is_finite(self.top_p) and 0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
-        _require(
-            is_whole(self.top_k) and 0 <= self.top_k < 2**31, "top_k", self.top_k, "a whole number, 0 or -1 for all"
-        )
-        _require(is_finite(self.min_p) and 0 <= self.min_p <= 1, "min_p", self.min_p, "in [0, 1]")
-        for name in ("presence_penalty", "frequency_penalty"):
-            value = getattr(self, name)
-            _require(is_finite(value) and -2 <= value <= 2, name, value, "in [-2, 2]")
-        _require(
-            is_finite(self.repetition_penalty) and self.repetition_penalty > 0,
-            "repetition_penalty",
-            self.repetition_penalty,
-            "above 0",
-        )
-        _require(self.seed is None or is_64_bit(self.seed), "seed", self.seed, "a 64-bit whole number")
-        _require(
-            self.max_tokens is None or (is_whole(self.max_tokens) and self.max_tokens >= 1),
-            "max_tokens",
-            self.max_tokens,
-            "at least 1, or None for as many as fit",
-        )
-        _require(is_whole(self.min_tokens) and self.min_tokens >= 0, "min_tokens", self.min_tokens, "at least 0")
-        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
-            raise OptionError(f"min_tokens={self.min_tokens} exceeds max_tokens={self.max_tokens}.")
-        _require(
-            self.logprobs is None or (is_whole(self.logprobs) and 0 <= self.logprobs <= MAX_LOGPROBS),
-            "logprobs",
-            self.logprobs,
-            f"a whole number from 0 to {MAX_LOGPROBS}",
-        )
-        self._check_logprob_token_ids()
-        for name in _SWITCHES:
-            _require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
-        for token_id, bias in (self.logit_bias or {}).items():
-            ok = is_whole(token_id) and token_id >= 0 and is_finite(bias) and -100 <= bias <= 100
-            _require(ok, "logit_bias", {token_id: bias}, "token ids mapped to biases in [-100, 100]")
-
-    def _check_logprob_token_ids(self) -> None:
-        token_ids = self.logprob_token_ids
-        if token_ids is None:
-            return
-        ok = 1 <= len(token_ids) <= MAX_LOGPROB_TOKEN_IDS and all(is_whole(i) and i >= 0 for i in token_ids)
-        _require(ok, "logprob_token_ids", list(token_ids), f"1 to {MAX_LOGPROB_TOKEN_IDS} token ids")
-        if self.logprobs is not None:
-            raise OptionError(
-                "logprobs and logprob_token_ids were given; one of them says which tokens are reported.",
-                hint="Give one.",
-            )
-
-    def _check_stop(self) -> None:
-        for text in self.stop or ():
-            _require(isinstance(text, str) and text != "", "stop", text, "non-empty strings")
-        for token_id in self.stop_token_ids or ():
-            _require(is_whole(token_id) and token_id >= 0, "stop_token_ids", token_id, "token ids")
-        if self.stop and not self.detokenize:
-            raise OptionError(
-                "stop strings need text, but detokenize=False.", hint="Use stop_token_ids, or drop detokenize=False."
-            )
-
-    def _check_constraint(self) -> None:
-        given = [name for name in _CONSTRAINTS if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise OptionError(f"{' and '.join(given)} were given; an answer has one constraint.", hint="Give one.")
-        if self.whitespace and given != ["schema"]:
-            raise OptionError("whitespace=True is about JSON and there is no schema.", hint="Give schema=, or drop it.")
-        if not given:
-            return
-        texts = self.choices if self.choices is not None else (getattr(self, given[0]),)
-        ok = len(texts) > 0 and all(isinstance(text, str) and text != "" for text in texts)
-        _require(ok, given[0], getattr(self, given[0]), "a text, or for choices a list of texts, none of them empty")
-        for name in ("ignore_eos", "min_tokens"):
-            if getattr(self, name):
-                raise OptionError(
-                    f"{name}={getattr(self, name)} lets an answer go on when its {given[0]} is complete.",
-                    hint="Leave one of them out.",
-                )
-        assert self.constraint is not None
-        grammar_of(self.constraint)
-
 
 def require_sampling_params(value: Any) -> SamplingParams:
     """Return ``value``, or raise OptionError if it is something else."""
@@ -284,12 +222,3 @@ def require_sampling_params(value: Any) -> SamplingParams:
             hint="Give pagednb.SamplingParams(...).",
         )
     return value
-
-
-def _require(ok: bool, name: str, value: Any, expected: str) -> None:
-    require(ok, f"SamplingParams {name}", value, expected)
-
-
-def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
-    _require(isinstance(value, Iterable | None) and not isinstance(value, str), name, value, "a list")
-    return tuple(plain_number(item) for item in (() if value is None else value))

@@ -21,6 +21,7 @@ TOP_FILES = {
     "pagednb.forward_batch",
     "pagednb.outputs",
     "pagednb.request",
+    "pagednb.sampling_checks",
     "pagednb.sampling_params",
     "pagednb.template",
     "pagednb.version",
@@ -56,10 +57,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "pagednb.llm": TOP_FILES | ENGINE,
     "pagednb.runtime": TOP_FILES | ENGINE | {"pagednb.llm"},
-    "pagednb.notebook": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.dataframe", "pagednb.rendering"},
+    "pagednb.notebook": TOP_FILES
+    | SURFACE_FILES
+    | ENGINE
+    | {"pagednb.dataframe", "pagednb.models.local_models", "pagednb.rendering"},
     # sampling parameters speak of schemas, so what they import lies below them
     "pagednb.structured_output": {"pagednb.errors"},
     "pagednb.sampling_params": TOP_FILES | {"pagednb.structured_output"},
+    "pagednb.sampling_checks": TOP_FILES | {"pagednb.structured_output"},
     "pagednb.request": TOP_FILES | {"pagednb.structured_output"},
     "pagednb.dataframe": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.structured_output", "pagednb.widgets"},
     "pagednb.dataframe.chat_frame": {"pagednb.chats.turn", "pagednb.dataframe.results"},
@@ -86,7 +91,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pagednb.benchmark": TOP_FILES
     | ENGINE
     | {"pagednb.scheduler.output", "pagednb.scheduler.stats", "pagednb.models.resolve"},
-    "pagednb.command_line": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.benchmark", "pagednb.server"},
+    "pagednb.command_line": TOP_FILES
+    | SURFACE_FILES
+    | ENGINE
+    | {
+        "pagednb.benchmark",
+        "pagednb.models.local_models",
+        "pagednb.server",
+    },
     "pagednb.server": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.rendering.thinking"},
     "pagednb.server.__main__": {"pagednb.command_line"},
     "pagednb": TOP_FILES

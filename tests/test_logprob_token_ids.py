@@ -17,7 +17,7 @@ from pagednb import LLM, SamplingParams
 from pagednb.errors import OptionError
 from pagednb.request import TokenLogprobs
 from pagednb.sampling.named_tokens import NamedTokens
-from pagednb.sampling_params import MAX_LOGPROB_TOKEN_IDS
+from pagednb.sampling_checks import MAX_LOGPROB_TOKEN_IDS
 
 NEW_TOKENS = 6
 PROMPT_LENGTHS = (1, 7, 16, 33, 40, 41, 50, 64)

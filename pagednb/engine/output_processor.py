@@ -18,7 +18,7 @@ from pagednb.engine.stop_strings import held_back
 from pagednb.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
 from pagednb.request import FinishReason, Request, RequestUpdate, TokenLogprobs
 
-_NO_PROMPT = TokenPrompt(np.empty(0, dtype=np.int32))
+_NO_TOKENS = np.empty(0, dtype=np.int32)
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -40,6 +40,10 @@ class _Sequence:
         return self.last is not None and self.last.finish_reason is not None
 
     @property
+    def cumulative_logprob(self) -> float:
+        return sum(entry.logprob for entry in self.logprobs)
+
+    @property
     def shown_token_ids(self) -> list[int]:
         """The tokens that make the text: a stop token is not among them, unless asked for."""
         assert self.last is not None
@@ -51,7 +55,7 @@ class _Sequence:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Group:
-    """The sequences of one prompt (one, unless ``n > 1``), in order of index."""
+    """The sequences of one prompt (one, unless several are drawn), in order of index."""
 
     key: Hashable
     prompt: TokenPrompt
@@ -63,6 +67,20 @@ class _Group:
     @property
     def is_finished(self) -> bool:
         return all(sequence.is_finished for sequence in self.sequences)
+
+    @property
+    def is_told_early(self) -> bool:
+        """Whether outputs are of use before the end; which of them are the best shows only then."""
+        request = self.sequences[0].request
+        return request.stream and not request.sampling_params.is_ranked
+
+    @property
+    def returned(self) -> list[_Sequence]:
+        """The sequences that the caller gets: all, or the most likely ones."""
+        params = self.sequences[0].request.sampling_params
+        if not params.is_ranked:
+            return self.sequences
+        return sorted(self.sequences, key=lambda sequence: -sequence.cumulative_logprob)[: params.n]
 
 
 class OutputProcessor:
@@ -114,7 +132,7 @@ class OutputProcessor:
         outputs: list[tuple[Hashable, RequestOutput]] = []
         for group in grown:
             is_finished = group.is_finished
-            if is_finished or group.sequences[0].request.stream:
+            if is_finished or group.is_told_early:
                 outputs.append((group.key, self._output(group, is_finished)))
             if is_finished:
                 self._num_groups -= 1
@@ -160,12 +178,12 @@ class OutputProcessor:
 
     def _output(self, group: _Group, is_finished: bool) -> RequestOutput:
         first = group.sequences[0]
-        prompt = group.prompt if self._returns_prompts else _NO_PROMPT
+        token_ids = first.request.prompt_token_ids if self._returns_prompts else _NO_TOKENS
         return RequestOutput(
             request_id=str(first.request.request_id),
-            prompt=prompt.text,
-            prompt_token_ids=tuple(prompt.token_ids.tolist()),
-            outputs=tuple(self._completion(index, sequence) for index, sequence in enumerate(group.sequences)),
+            prompt=group.prompt.text if self._returns_prompts else None,
+            prompt_token_ids=tuple(token_ids.tolist()),
+            outputs=tuple(self._completion(index, sequence) for index, sequence in enumerate(group.returned)),
             finished=is_finished,
             num_cached_tokens=0 if first.last is None else first.last.num_cached_tokens,
             metrics=RequestMetrics(
@@ -174,8 +192,9 @@ class OutputProcessor:
         )
 
     def _completion(self, index: int, sequence: _Sequence) -> CompletionOutput:
-        wants_logprobs = sequence.request.sampling_params.num_logprobs is not None
-        wants_sum = wants_logprobs and not self._deltas
+        params = sequence.request.sampling_params
+        wants_logprobs = params.reports_logprobs
+        wants_sum = params.num_logprobs is not None and not self._deltas
         finish_reason = None if sequence.last is None else sequence.last.finish_reason
         first_token, first_char = sequence.num_tokens_told, sequence.num_chars_told
         if self._deltas:
@@ -184,7 +203,7 @@ class OutputProcessor:
             index=index,
             text=sequence.text[first_char:],
             token_ids=tuple(sequence.token_ids[first_token:]),
-            cumulative_logprob=sum(entry.logprob for entry in sequence.logprobs) if wants_sum else None,
+            cumulative_logprob=sequence.cumulative_logprob if wants_sum else None,
             logprobs=tuple(self._logprob_dicts(sequence, first_token)) if wants_logprobs else None,
             finish_reason=None if finish_reason is None else finish_reason.value,
             stop_reason=_stop_reason(sequence.last),

@@ -54,25 +54,39 @@ class TokenMaskBuilder:
 
         A failed request samples freely in this plan: it must be aborted before the plan's tokens are taken in.
         """
-        matchers = [self._matcher(sample.request) for sample in samples]
-        failed = [i for i, matcher in enumerate(matchers) if not _takes(matcher, samples[i].output_token_ids)]
-        words = self._buffer(len(samples), matchers[0].num_words)
-        failed += self._fill(matchers, words)
+        words, failed = self._grammar_masks(samples)
         words = words[:, : self._num_words]
+        failed += _narrow(samples, words)
         words[failed] = -1
         positions = np.array([sample.position for sample in samples], dtype=np.int32)
         masks = TokenMasks(sample_positions=positions, words=words)
         failed_ids = sorted({samples[index].request.request_id for index in failed})
         return dataclasses.replace(plan, token_masks=masks), failed_ids
 
+    def _grammar_masks(self, samples: Sequence[ConstrainedSample]) -> tuple[np.ndarray, list[int]]:
+        """Return a mask for each of ``samples``, all tokens where there is no grammar, and which of them failed."""
+        bound = [i for i, sample in enumerate(samples) if sample.request.grammar is not None]
+        matchers = [self._matcher(samples[i].request) for i in bound]
+        failed = [i for i, matcher in zip(bound, matchers, strict=True) if not _takes(matcher, samples[i])]
+        words = self._buffer(len(samples), matchers[0].num_words if matchers else self._num_words)
+        if len(bound) == len(samples):
+            return words, failed + self._fill(matchers, words)
+        if matchers:
+            filled = np.empty((len(bound), words.shape[1]), dtype=np.int32)
+            failed += [bound[index] for index in self._fill(matchers, filled)]
+            words[bound] = filled
+        free = [i for i, sample in enumerate(samples) if sample.request.grammar is None]
+        words[free] = -1
+        return words, failed
+
     def forced_tokens(self, rows: Sequence[ConstrainedRow]) -> list[ForcedTokens]:
         """Return what the grammars of ``rows`` force after their output, of those where they force anything."""
         forced = []
-        for request, output_token_ids in rows:
-            matcher = self._matcher(request)
+        for row in rows:
+            matcher = self._matcher(row.request)
             # one that failed here fails again when its mask is asked for
-            if _takes(matcher, output_token_ids) and (token_ids := matcher.forced()):
-                forced.append(ForcedTokens(request.request_id, token_ids))
+            if _takes(matcher, row) and (token_ids := matcher.forced()):
+                forced.append(ForcedTokens(row.request.request_id, token_ids))
         return forced
 
     def _matcher(self, request: Request) -> TokenMatcher:
@@ -91,8 +105,19 @@ class TokenMaskBuilder:
         return buffer[:num_rows]
 
 
-def _takes(matcher: TokenMatcher, output_token_ids: np.ndarray) -> bool:
+def _narrow(samples: Sequence[ConstrainedSample], words: np.ndarray) -> list[int]:
+    """Rule out what the token rules of ``samples`` do; return the indices of those that leave nothing."""
+    return [
+        index
+        for index, sample in enumerate(samples)
+        if sample.request.token_rules is not None
+        and not sample.request.token_rules.narrow(words[index], sample.output_token_ids)
+    ]
+
+
+def _takes(matcher: TokenMatcher, row: ConstrainedSample | ConstrainedRow) -> bool:
     """Take in what is new of a row's output; return whether it matches."""
+    output_token_ids = row.output_token_ids
     if len(output_token_ids) == matcher.num_tokens:
         return True
     try:

@@ -70,6 +70,12 @@ class TextCodec:
                 hint="Clean it with text.encode('utf-8', 'replace').decode().",
             ) from error
 
+    def tokens_of_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each word, as it stands at the beginning of a text and after a space."""
+        texts = [text for word in words for text in (word.strip(), f" {word.strip()}")]
+        encoded = [token_ids.tolist() for token_ids in self.encode(texts, add_special_tokens=False)]
+        return [token_ids for token_ids in encoded if token_ids]
+
     def grammar_compiler(self, vocab_size: int, eos_token_ids: tuple[int, ...]) -> GrammarCompiler:
         """Return what compiles constraints for this tokenizer and a model of ``vocab_size`` tokens."""
         return GrammarCompiler(self._backend, vocab_size=vocab_size, eos_token_ids=eos_token_ids)

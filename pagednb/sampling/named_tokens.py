@@ -13,7 +13,7 @@ import torch
 from pagednb.sampling.logprobs import LogprobTensors
 from pagednb.sampling.row_features import RowValues
 from pagednb.sampling.transfer import to_device
-from pagednb.sampling_params import MAX_LOGPROB_TOKEN_IDS
+from pagednb.sampling_checks import MAX_LOGPROB_TOKEN_IDS
 
 TokenLogprobs = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 """The kernel; see ``kernels/reference_logprobs.py``."""

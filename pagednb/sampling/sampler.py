@@ -79,11 +79,12 @@ class Sampler:
         self._penalties.admit(admission)
         if not params.is_greedy and (params.top_k or params.top_p < 1 or params.min_p):
             self._filtered.set(admission.row, 1)
-        if params.logprobs is not None:
-            self._num_logprobs.set(admission.row, params.logprobs)
+        ranks_tokens = params.logprob_token_ids is None and params.num_logprobs is not None
+        if params.num_logprobs is not None and ranks_tokens:
+            self._num_logprobs.set(admission.row, params.num_logprobs)
         if params.logprob_token_ids is not None:
             self._named.admit(admission.row, tuple(params.logprob_token_ids))
-        if params.changes_logits or params.logprobs is not None:
+        if params.changes_logits or ranks_tokens:
             self._processed.set(admission.row, 1)
 
     def release(self, rows: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Which rows go by a grammar: those that sample under one in a plan, those whose next tokens it may force."""
+"""Which rows need masks: those that sample under a grammar or rules in a plan, those whose next tokens are forced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pagednb.scheduler.row_table import RowTable
 
 
 class ConstrainedSample(NamedTuple):
-    """A sampled row whose request has a grammar.
+    """A sampled row whose request has a grammar or token rules.
 
     Attributes:
         position: its index in ``sampled_rows``.

@@ -37,8 +37,8 @@ class Newcomer(NamedTuple):
             not params.ignore_eos,
             bool(params.stop_token_ids),
             request.wants_updates,
-            params.needs_host_each_step or request.grammar is not None,
-            request.grammar is not None,
+            params.needs_host_each_step or request.needs_masks,
+            request.needs_masks,
             request.takes_forced_tokens,
             self.samples,
         )

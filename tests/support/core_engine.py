@@ -19,6 +19,7 @@ from pagednb.runner.factory import build_runner
 from pagednb.sampling_params import SamplingParams
 from pagednb.scheduler.scheduler import Scheduler
 from pagednb.structured_output.matcher import TokenGrammar
+from pagednb.structured_output.token_rules import TokenRules
 
 
 class CoreEngine:
@@ -80,6 +81,7 @@ class CoreEngine:
         params: SamplingParams,
         parent_id: int | None = None,
         grammar: TokenGrammar | None = None,
+        token_rules: TokenRules | None = None,
     ) -> int:
         """Submit one request; its random numbers depend on its prompt length and ``params.seed`` only."""
         self._num_requests += 1
@@ -91,6 +93,7 @@ class CoreEngine:
             seed=params.seed if params.seed is not None else len(prompt),
             parent_id=parent_id,
             grammar=grammar,
+            token_rules=token_rules,
         )
         self.scheduler.add(request)
         return self._num_requests

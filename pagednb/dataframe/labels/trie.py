@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from pagednb.dataframe.run.task import RowFailure
-from pagednb.sampling_params import MAX_LOGPROB_TOKEN_IDS, SamplingParams
+from pagednb.sampling_checks import MAX_LOGPROB_TOKEN_IDS
+from pagednb.sampling_params import SamplingParams
 
 Path = tuple[int, ...]
 Turn = tuple[Path, int | None]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pagednb import runtime
 from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
-from pagednb.sampling_params import MAX_N, NAMES_NOT_BUILT_YET, SamplingParams, require_sampling_params
+from pagednb.sampling_checks import MAX_N
+from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams, require_sampling_params
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
@@ -23,6 +24,7 @@ _ONE_TEXT: Mapping[str, tuple[Any, ...]] = {
     "logprobs": (None,),
     "logprob_token_ids": (None,),
     "detokenize": (True,),
+    "truncate_prompt_tokens": (None,),  # which rows are cut is a decision of the verb's own
 }
 _SEVERAL_TEXTS = {**_ONE_TEXT, "n": range(1, MAX_N + 1), "logprobs": (None, 0)}
 
