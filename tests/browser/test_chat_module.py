@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
+from support.attacks import ATTACKS
 from support.mounted_widget import MountedWidget
 
-from pagednb.chats.drawn_turn import drawn_parts, drawn_turn
+from pagednb.chats.drawn_turn import GrowingDrawing, drawn_parts, drawn_turn
 from pagednb.chats.turn import AnswerFigures, Turn
 from pagednb.rendering.stylesheet import stylesheet
 
@@ -411,3 +412,29 @@ def test_a_saved_notebook_keeps_the_last_state(talked: MountedChat) -> None:
     assert [each["id"] for each in state["turns"]] == ["q1", "a1", "q2", "a2", "q3", "a3"]
     assert state["turns"][-1]["answer"]["blocks"] == ["<p>kept</p>"] and state["seq"] == talked.seq
     assert talked.widget.saved == [], "nothing of it goes to the kernel"
+
+
+def test_attacks_are_inert_wherever_text_is_drawn(chat: Chat, page: Page) -> None:
+    page.add_init_script("window.ran = []; window.pwned = () => ran.push(document.body.innerHTML.length)")
+    texts = list(ATTACKS.values())
+    assert len(texts) >= 60
+    asked = [turn(f"q{number}", text) for number, text in enumerate(texts)]
+    answered = [turn(f"a{number}", text, thinking=text) for number, text in enumerate(texts)]
+    failed = [turn(f"a-failed{number}", "", state="failed", error=text) for number, text in enumerate(texts)]
+    shown = chat(*asked, *answered, *failed, model={**MODEL, "name": texts[0]})
+    for fold in shown.action("thoughts").all():
+        if fold.is_visible():
+            fold.evaluate("fold => fold.click()")
+    shown.begin(growing("a-live"), keep=3 * len(texts))
+    for text in texts:
+        drawing = GrowingDrawing("a-live")
+        shown.patch("a-live", keep=0)
+        for end in range(1, len(text) + 1, 7):
+            streaming = Turn(turn_id="a-live", role="assistant", text=text[:end], state="streaming")
+            for patch in drawing.patches(streaming):
+                shown.patch("a-live", *patch["blocks"], keep=patch["keep"], tail=patch["tail"])
+        shown.tell("notice", text=text)
+        shown.tell("head", model={**MODEL, "name": text}, **{**HEAD, "options": {"system": text, "thinking": None}})
+    page.wait_for_timeout(300)
+    assert page.evaluate("ran") == []
+    assert shown.view.locator("script, iframe, object, embed, img, form, base, link, [onerror], [onload]").count() == 0
