@@ -26,8 +26,9 @@ def snapshot():
         "signals": {s.name: repr(signal.getsignal(s)) for s in signal.Signals},
         "asyncio": [repr(f) for f in (asyncio.run, asyncio.Task, type(asyncio.get_running_loop()).run_forever)],
         "nest_asyncio": [name for name in sys.modules if name.startswith("nest_asyncio")],
-        "loggers": {name: repr(getattr(logger, "handlers", None)) for name, logger in loggers.items()},
-        "log levels": {name: getattr(logger, "level", None) for name, logger in loggers.items()},
+        # modules may have loggers; that they have handlers or levels is the user's choice
+        "handlers": {name: repr(found) for name, log in loggers.items() if (found := getattr(log, "handlers", None))},
+        "log levels": {name: level for name, log in loggers.items() if (level := getattr(log, "level", None))},
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "hooks": [repr(hook) for hook in (sys.excepthook, sys.displayhook, threading.excepthook, sys.unraisablehook)],
         "streams": [repr(sys.stdout), repr(sys.stderr), len(warnings.filters)],
