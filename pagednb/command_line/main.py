@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pagednb.command_line.bench import BENCH
 from pagednb.command_line.command import Command
+from pagednb.command_line.models import MODELS
 from pagednb.command_line.parser import CommandParser
 from pagednb.command_line.serve import SERVE
 from pagednb.errors import OptionError, PagednbError, nearest_name
@@ -17,7 +18,7 @@ EXIT_WRONG_OPTIONS = 2
 EXIT_INTERRUPTED = 130
 """What shells report of a command that Ctrl-C ended: 128 plus the signal's number."""
 
-COMMANDS: Mapping[str, Command] = {command.name: command for command in (BENCH, SERVE)}
+COMMANDS: Mapping[str, Command] = {command.name: command for command in (SERVE, BENCH, MODELS)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, is_typeddict
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
+from pagednb.models.local_models import model_names
 from pagednb.notebook.generate_flags import FLAGS, Completes
 from pagednb.notebook.load_flags import load_flags, values_of
-from pagednb.notebook.model_list import model_names
 
 _PRIORITY = 100.0
 """Ahead of IPython's own matchers, the slowest of which are then never asked."""

@@ -7,9 +7,10 @@ from typing import Any
 
 from pagednb import runtime
 from pagednb.errors import NotSupportedYetError, OptionError
+from pagednb.models.local_models import EMBEDDED
 from pagednb.notebook.conversation import Conversation
 from pagednb.notebook.load_flags import load_options
-from pagednb.notebook.model_list import EMBEDDED, list_models
+from pagednb.notebook.model_list import list_models
 from pagednb.notebook.settings import PagedNB
 from pagednb.notebook.words import strip_quotes, unknown_word
 

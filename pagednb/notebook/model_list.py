@@ -1,32 +1,13 @@
-"""The models at hand: the embedded one, those in the hub's local cache, and the one that is loaded.
-
-Looks at folders only; nothing is fetched and no weights are opened.
-"""
+"""What ``%llm list`` shows: the models that load without a network, and the one that is loaded."""
 
 from __future__ import annotations
 
 import dataclasses
 import html
-import importlib.resources
-import json
-import pathlib
 from collections.abc import Iterator
 
 from pagednb import runtime
-
-EMBEDDED = "pagednb/embedded"
-"""The name that ``%llm status`` gives to the demonstration model inside the package."""
-
-_WEIGHTS = ("*.safetensors", "*.bin")
-
-
-@dataclasses.dataclass(frozen=True)
-class LocalModel:
-    """A model that loads without a network. ``architecture`` is what its ``config.json`` names."""
-
-    name: str
-    architecture: str
-    num_bytes: int
+from pagednb.models.local_models import LocalModel, local_models
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -63,52 +44,8 @@ class ModelList:
 
 def list_models() -> ModelList:
     """Look at what is there now."""
-    return ModelList((_embedded(), *sorted(_cached(), key=lambda model: model.name.lower())), _loaded_name())
-
-
-def model_names() -> list[str]:
-    """Return the names alone, quickly enough for the Tab key."""
-    return list(dict.fromkeys([EMBEDDED, *sorted(name for name, _ in _snapshots())]))
+    return ModelList(tuple(local_models()), _loaded_name())
 
 
 def _loaded_name() -> str | None:
     return runtime.get_engine().resolved.name if runtime.is_loaded() else None
-
-
-def _embedded() -> LocalModel:
-    folder = pathlib.Path(str(importlib.resources.files("pagednb") / "embedded_model" / "weights"))
-    return LocalModel(EMBEDDED, _architecture(folder), _num_weight_bytes(folder))
-
-
-def _cached() -> Iterator[LocalModel]:
-    for name, folder in _snapshots():
-        if num_bytes := _num_weight_bytes(folder):
-            yield LocalModel(name, _architecture(folder), num_bytes)
-
-
-def _snapshots() -> Iterator[tuple[str, pathlib.Path]]:
-    """Yield hub id and newest snapshot of each cached repository that may be a model."""
-    from huggingface_hub import constants
-
-    for repository in pathlib.Path(constants.HF_HUB_CACHE).glob("models--*"):
-        snapshots = [path.parent for path in repository.glob("snapshots/*/config.json")]
-        if snapshots:
-            newest = max(snapshots, key=lambda path: path.stat().st_mtime)
-            yield repository.name.removeprefix("models--").replace("--", "/"), newest
-
-
-def _num_weight_bytes(folder: pathlib.Path) -> int:
-    """Return the size of the weights in one format, the one that would be loaded."""
-    for pattern in _WEIGHTS:
-        # a link whose file is gone is no weight
-        if sizes := [path.stat().st_size for path in folder.glob(pattern) if path.exists()]:
-            return sum(sizes)
-    return 0
-
-
-def _architecture(folder: pathlib.Path) -> str:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return str(config["architectures"][0])
-    except (OSError, ValueError, LookupError, TypeError):
-        return "unknown"

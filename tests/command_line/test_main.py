@@ -52,7 +52,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "sentence"),
     [
         (["bnch"], "There is no command 'bnch'. Did you mean 'bench'?"),
-        (["zzz"], "There is: bench, serve."),
+        (["zzz"], f"There is: {', '.join(COMMANDS)}."),
         (["--wrong"], "Unrecognized arguments: --wrong."),
         (["bench", "--rwos", "3"], "pagednb bench --help explains"),
         (["bench", "--row", "3"], "Unrecognized arguments"),
