@@ -1,4 +1,4 @@
-"""What one waiting coroutine is woken up by, from the engine thread or from the event loop."""
+"""What one waiting coroutine is woken up by, for news from the engine thread or from the event loop."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import asyncio
 
 
 class Bell:
-    """Heard by one coroutine, which calls ``arm`` before it looks for what it waits for, and ``heard`` if not there."""
+    """Used on the event loop. A ring is heard once, also by who comes to listen after it."""
 
     def __init__(self) -> None:
-        self._waiter: asyncio.Future[None] | None = None
-
-    def arm(self) -> None:
-        """From now on a wake-up counts."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._is_rung = False
+        self._listener: asyncio.Future[None] | None = None
 
     async def heard(self) -> None:
-        """Wait for a wake-up since ``arm``."""
-        assert self._waiter is not None
-        await self._waiter
+        """Wait for a ring since this was called last; one coroutine at a time."""
+        if not self._is_rung:
+            self._listener = asyncio.get_running_loop().create_future()
+            await self._listener
+        self._is_rung = False
 
-    def wake_up(self) -> None:
-        """Wake who waits; on the event loop."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def ring(self) -> None:
+        """Wake who listens, or will."""
+        self._is_rung = True
+        if self._listener is not None and not self._listener.done():
+            self._listener.set_result(None)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
 
 T = TypeVar("T")
+LOOK_S = 0.5
+"""How often the desk looks whether the engine lives."""
+
 NUM_THREADS = 4
 """Threads that encode long texts, lay out long chats and compile constraints: work that would stop all streams."""
 
@@ -57,9 +60,11 @@ class Desk:
         """Serve calls inside the block; whoever still waits at its end is told."""
         self._switchboard = Switchboard(asyncio.get_running_loop())
         self._threads = concurrent.futures.ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="pagednb-serve")
+        watch = asyncio.ensure_future(self._watch_engine())
         try:
             yield
         finally:
+            watch.cancel()
             self.end_all()
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._threads = None
@@ -117,6 +122,14 @@ class Desk:
         self._switchboard = None
         for call in self._calls:
             call.end(_closed())
+
+    async def _watch_engine(self) -> None:
+        """End calls that the engine never heard of, because it ended in between."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self.engine.is_over:
+                for call in self._calls:
+                    call.end(ApiError("The engine is gone.", status=UNAVAILABLE, code="engine_unavailable"))
 
     def _admit(self, num_sequences: int, *, stream: bool) -> ServedCall:
         if self._switchboard is None:

@@ -77,7 +77,7 @@ class ServedCall:
     def end(self, error: Exception) -> None:
         """Let whoever waits for news get ``error`` in their place."""
         self._end = error
-        self._bell.wake_up()
+        self._bell.ring()
 
     async def news(self) -> list[tuple[int, RequestOutput]]:
         """Return outputs that became complete, or of a stream what is new; none when none is pending.
@@ -86,17 +86,18 @@ class ServedCall:
             ApiError: the engine failed, or the server stops.
             ClientGoneError: the client hung up.
         """
-        while self._end is None:
-            self._bell.arm()  # before looking: what comes in between is heard
+        while self._end is None and self.is_pending:
+            await self._bell.heard()
             try:
                 outputs = self._call.poll(0)
             except PagednbError as error:
                 raise as_api_error(error) from None
-            if outputs or not self.is_pending:
+            if outputs:
                 self._count(outputs)
                 return outputs
-            await self._bell.heard()
-        raise self._end
+        if self._end is not None:
+            raise self._end
+        return []
 
     def _count(self, outputs: Sequence[tuple[int, RequestOutput]]) -> None:
         for index, output in outputs:

@@ -44,7 +44,7 @@ class Switchboard:
         while self._bells:
             rung[self._bells.popleft()] = None
         for bell in rung:
-            bell.wake_up()
+            bell.ring()
         # whoever was woken runs before this: the loop keeps to the order
         self._loop.call_soon(self._end_round, begin_s)
 

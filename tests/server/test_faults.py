@@ -153,3 +153,18 @@ def test_connections_that_say_nothing_or_nonsense_are_harmless() -> None:
         assert client.post("/v1/completions", json=PROMPT).status_code == 200
         for connection in silent:
             connection.close()
+
+
+def test_an_engine_that_ends_before_it_hears_of_a_request_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving_rig() as (client, engine, _):
+        submit = engine._loop.submit
+
+        def end_at_once(submissions) -> None:
+            engine.shutdown()
+            monkeypatch.setattr(engine._loop, "raise_if_over", lambda: None)
+            submit(submissions)
+            monkeypatch.undo()
+
+        monkeypatch.setattr(engine._loop, "submit", end_at_once)
+        answer = client.post("/v1/completions", json=PROMPT)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_unavailable")
