@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from typing import Any
 
@@ -54,13 +55,17 @@ _ENGINE_FLAGS: dict[str, dict[str, Any]] = {
     "enable_lora": {"action": "store_true", "help": argparse.SUPPRESS},
     "trust_remote_code": {"action": "store_true", "help": argparse.SUPPRESS},
 }
-# what vLLM needs to be told: here tools and thoughts are read from the model's files, and nothing is logged
+# what vLLM needs to be told: here prompts are always computed in chunks, tools and thoughts are read from the model's
+# files, there is one process, and nothing is logged
 _NEEDLESS_SWITCHES = (
     "--enable-auto-tool-choice",
     "--disable-log-requests",
     "--no-enable-log-requests",
     "--disable-log-stats",
     "--disable-uvicorn-access-log",
+    "--disable-fastapi-docs",
+    "--disable-frontend-multiprocessing",
+    "--enable-chunked-prefill",
 )
 _NEEDLESS_OPTIONS = ("--reasoning-parser", "--uvicorn-log-level")
 
@@ -105,13 +110,15 @@ def run(args: argparse.Namespace) -> None:
     model = args.model or args.model_flag
     settings = make_settings(model or "pagednb/embedded", args.served_model_name, **_server_options(args))
     from pagednb.llm import LLM
-    from pagednb.server.listener import BACKLOG, bind_listener, url_of
+    from pagednb.server.listener import BACKLOG, bind_listener, is_loopback, url_of
     from pagednb.server.web_server import WebServer
 
     with bind_listener(args.host, args.port) as listener, LLM(model, **_engine_options(args)) as llm:
         server = WebServer(llm.engine, settings)
         listener.listen(BACKLOG)  # whoever reads the next line may connect
         seconds = time.perf_counter() - begin_s
+        if settings.api_key is None and not is_loopback(listener):
+            print("Whoever reaches this machine can use the server: it has no --api-key.", file=sys.stderr, flush=True)
         print(f"Serving {settings.served_model_names[0]} at {url_of(listener)} after {seconds:.1f} s", flush=True)
         try:
             server.run(sockets=[listener])
