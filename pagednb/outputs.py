@@ -47,13 +47,18 @@ class RequestMetrics:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RequestOutput:
-    """A prompt and its completions; ``finished`` is False only for the steps of a stream."""
+    """A prompt and its completions; ``finished`` is False only for the steps of a stream.
+
+    ``prompt_logprobs`` has one dict a prompt token (token id -> Logprob) when asked for; the first is None, since
+    nothing comes before that token.
+    """
 
     request_id: str
     prompt: str | None
     prompt_token_ids: tuple[int, ...]
     outputs: tuple[CompletionOutput, ...]
     finished: bool = True
+    prompt_logprobs: tuple[dict[int, Logprob] | None, ...] | None = None
     num_cached_tokens: int = 0
     metrics: RequestMetrics | None = None
 

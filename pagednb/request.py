@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -104,6 +106,27 @@ class TokenLogprobs:
     top_logprobs: tuple[float, ...]
 
 
+class PromptLogprobs(NamedTuple):
+    """Log-probabilities of prompt tokens that follow one another, as in ``TokenLogprobs``.
+
+    Attributes:
+        token_ids, ranks: int32 ``[num_tokens]``; logprobs: float32 ``[num_tokens]``. Of the prompt's own tokens.
+        top_token_ids, top_logprobs: int32 and float32 ``[num_tokens, num_top]``, the most likely first.
+    """
+
+    token_ids: np.ndarray
+    logprobs: np.ndarray
+    ranks: np.ndarray
+    top_token_ids: np.ndarray
+    top_logprobs: np.ndarray
+
+    def entries(self) -> Iterator[tuple[int, TokenLogprobs]]:
+        """Yield each token with its log-probabilities."""
+        columns = (array.tolist() for array in self)
+        for token_id, logprob, rank, top_ids, top_logprobs in zip(*columns, strict=True):
+            yield token_id, TokenLogprobs(logprob, rank, tuple(top_ids), tuple(top_logprobs))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class StopMatch:
     """A stop string that ended a sequence after ``num_tokens`` tokens; ``text`` is what remains of their text."""
@@ -120,6 +143,7 @@ class RequestUpdate:
     ``new_token_ids`` holds the tokens since the last update. When ``finish_reason`` is set, ``output_token_ids`` holds
     the complete output (a stop token included) and no further update follows. ``stop_token_id`` is the stop token that
     ended it, None when it was EOS or something else; ``stop_match`` is the stop string, found by the engine loop.
+    ``prompt_logprobs``, if the request asked for them, are of its prompt from the second token on.
     """
 
     request_id: int
@@ -130,3 +154,4 @@ class RequestUpdate:
     output_token_ids: np.ndarray | None = None
     num_cached_tokens: int = 0
     stop_match: StopMatch | None = None
+    prompt_logprobs: tuple[PromptLogprobs, ...] = ()

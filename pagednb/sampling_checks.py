@@ -79,8 +79,10 @@ def _check_counts(params: SamplingParams) -> None:
 
 def _check_logprobs(params: SamplingParams) -> None:
     count, token_ids = params.logprobs, params.logprob_token_ids
-    in_range = count is None or (is_whole(count) and 0 <= count <= MAX_LOGPROBS)
-    require_param(in_range, "logprobs", count, f"a whole number from 0 to {MAX_LOGPROBS}")
+    for name in ("logprobs", "prompt_logprobs"):
+        value = getattr(params, name)
+        in_range = value is None or (is_whole(value) and 0 <= value <= MAX_LOGPROBS)
+        require_param(in_range, name, value, f"a whole number from 0 to {MAX_LOGPROBS}")
     if token_ids is None:
         return
     ok = 1 <= len(token_ids) <= MAX_LOGPROB_TOKEN_IDS and are_token_ids(token_ids)

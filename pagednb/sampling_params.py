@@ -19,7 +19,6 @@ from pagednb.structured_output.python_types import json_schema_of
 
 NAMES_NOT_BUILT_YET = frozenset(
     {
-        "prompt_logprobs",
         "logits_processors",
         "structured_outputs",
         "spaces_between_special_tokens",
@@ -59,6 +58,9 @@ class SamplingParams:
         logprob_token_ids: Report the chosen token and exactly these, 64 at most, at every position. Like ``logprobs``
             they are of the whole vocabulary, before temperature, bias, penalties and constraints; at most one of the
             two may be given. The rank is reported of the chosen token only.
+        prompt_logprobs: Report the same of the prompt's tokens from the second on, with 0 to 20 of the likeliest.
+            Cached prefixes are computed again, for the cache holds no scores; what was scored is shared: with the
+            other samples of ``n``, with prompts that need no scores, and by a request that lost its place.
         logit_bias: Token id -> what is added to its logit, -100 to 100.
         allowed_token_ids: Only these tokens are sampled; the model's end token too only if it is one of them.
         bad_words: Texts that the answer never holds as the tokens that the tokenizer makes of them, at the beginning
@@ -101,6 +103,7 @@ class SamplingParams:
     ignore_eos: bool = False
     logprobs: int | None = None
     logprob_token_ids: tuple[int, ...] | list[int] | None = None
+    prompt_logprobs: int | None = None
     logit_bias: Mapping[int, float] | None = None
     allowed_token_ids: tuple[int, ...] | list[int] | None = None
     bad_words: tuple[str, ...] | list[str] | None = None

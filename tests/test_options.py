@@ -52,6 +52,7 @@ WRONG_SAMPLING_VALUES: dict[str, list[Any]] = {
     "stop": [5, "", ["a", None], [""]],
     "stop_token_ids": [5, [-1], ["a"], "12"],
     "logprobs": [-1, 21, True],
+    "prompt_logprobs": [-1, 21, True],
     "logprob_token_ids": [5, "12", [], [-1], ["a"], [True], [2.5], list(range(65))],
     "best_of": [0, "3", True, 10**9],
     "allowed_token_ids": [[], 5, "12", [-1], [True], [2.5]],

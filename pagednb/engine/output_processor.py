@@ -63,6 +63,7 @@ class _Group:
     sequences: list[_Sequence] = dataclasses.field(default_factory=list)
     first_token_s: float | None = None
     finished_s: float | None = None
+    prompt_logprobs: tuple[dict[int, Logprob] | None, ...] | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -185,6 +186,7 @@ class OutputProcessor:
             prompt_token_ids=tuple(token_ids.tolist()),
             outputs=tuple(self._completion(index, sequence) for index, sequence in enumerate(group.returned)),
             finished=is_finished,
+            prompt_logprobs=self._prompt_logprobs(group),
             num_cached_tokens=0 if first.last is None else first.last.num_cached_tokens,
             metrics=RequestMetrics(
                 arrival_s=group.arrival_s, first_token_s=group.first_token_s, finished_s=group.finished_s
@@ -209,14 +211,30 @@ class OutputProcessor:
             stop_reason=_stop_reason(sequence.last),
         )
 
+    def _prompt_logprobs(self, group: _Group) -> tuple[dict[int, Logprob] | None, ...] | None:
+        """One dict a prompt token, made once; None before they are complete, or when nobody asked."""
+        if group.prompt_logprobs is not None:
+            return group.prompt_logprobs
+        first = group.sequences[0]
+        scores = () if first.last is None else first.last.prompt_logprobs
+        num_scored = 1 + sum(len(part.token_ids) for part in scores)
+        if first.request.sampling_params.prompt_logprobs is None or num_scored < first.request.num_prompt_tokens:
+            return None
+        group.prompt_logprobs = (None, *(self._ranked(*entry) for part in scores for entry in part.entries()))
+        return group.prompt_logprobs
+
     def _logprob_dicts(self, sequence: _Sequence, first: int) -> Iterator[dict[int, Logprob]]:
         """One dict a position from ``first`` on: the sampled token, then the likeliest, or those that were named."""
         is_ranked = sequence.request.sampling_params.logprob_token_ids is None
         for token_id, entry in zip(sequence.token_ids[first:], sequence.logprobs[first:], strict=True):
-            ranked: dict[int, tuple[float, int | None]] = {token_id: (entry.logprob, entry.rank)}
-            for rank, (top_id, logprob) in enumerate(zip(entry.top_token_ids, entry.top_logprobs, strict=True), 1):
-                ranked.setdefault(top_id, (logprob, rank if is_ranked else None))
-            yield {i: Logprob(logprob, rank, self._token_text(i)) for i, (logprob, rank) in ranked.items()}
+            yield self._ranked(token_id, entry, is_ranked=is_ranked)
+
+    def _ranked(self, token_id: int, entry: TokenLogprobs, *, is_ranked: bool = True) -> dict[int, Logprob]:
+        """Return a token and the others of its position; only the likeliest are ranked, not those that were named."""
+        ranked: dict[int, tuple[float, int | None]] = {token_id: (entry.logprob, entry.rank)}
+        for rank, (top_id, logprob) in enumerate(zip(entry.top_token_ids, entry.top_logprobs, strict=True), 1):
+            ranked.setdefault(top_id, (logprob, rank if is_ranked else None))
+        return {i: Logprob(logprob, rank, self._token_text(i)) for i, (logprob, rank) in ranked.items()}
 
     def _token_text(self, token_id: int) -> str | None:
         if self._decoder is None:

@@ -24,6 +24,7 @@ class PendingOutput:
         else:
             self._token_ids = to_host(tokens.token_ids)
         self._logprobs = None if tokens.logprobs is None else tokens.logprobs.to_host()
+        self._prompt_logprobs = None if tokens.prompt_logprobs is None else tokens.prompt_logprobs.to_host()
         self._previous_end = previous_end
         self.end: torch.cuda.Event | None = None
         if tokens.token_ids.is_cuda:
@@ -46,6 +47,7 @@ class PendingOutput:
         return RunnerOutput(
             token_ids=token_ids,
             logprobs=None if self._logprobs is None else self._logprobs.to_arrays(),
+            prompt_logprobs=None if self._prompt_logprobs is None else self._prompt_logprobs.to_arrays(),
             device_s=self._device_s(),
         )
 

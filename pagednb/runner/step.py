@@ -13,6 +13,7 @@ import torch
 from pagednb.forward_batch import ForwardBatch
 from pagednb.kernels.row_state import StepInputs
 from pagednb.runner.device_parts import DeviceParts
+from pagednb.runner.prompt_scoring import PromptScorer
 from pagednb.runner.step_buffer import StepBuffer
 from pagednb.runner.step_shape import StepShape
 from pagednb.sampling.logprobs import LogprobTensors
@@ -27,6 +28,7 @@ class StepTokens(NamedTuple):
         token_ids: int64 ``[n, num_steps]``, valid on the current stream until the next step is launched.
         where: the rows of ``token_ids`` that count, in order of sampled rows.
         logprobs: of the rows that asked.
+        prompt_logprobs: of the prompt tokens that the plan's chunks score.
         host_copies: host tensors like ``token_ids`` that are free; whoever takes one puts it back. None when it is not
             worth keeping any.
     """
@@ -34,6 +36,7 @@ class StepTokens(NamedTuple):
     token_ids: torch.Tensor
     where: np.ndarray | slice = slice(None)
     logprobs: LogprobTensors | None = None
+    prompt_logprobs: LogprobTensors | None = None
     host_copies: list[torch.Tensor] | None = None
 
 
@@ -48,16 +51,19 @@ def run_eagerly(parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> 
     )
     buffer.fill(plan)
     token_ids = torch.empty((num_sampled, shape.num_steps), dtype=torch.int64, device=parts.state.device)
-    logprobs = None
+    logprobs = prompt_logprobs = None
     for step in range(shape.num_steps):
-        inputs, hidden = _forward(parts, buffer, shape)
+        if plan.has_scoring:
+            inputs, hidden, prompt_logprobs = _score_prompts(parts, buffer, shape, plan)
+        else:
+            inputs, hidden = _forward(parts, buffer, shape)
         sampled = token_ids[:, step]
         if num_sampled:
             sampling = _sampling_inputs(inputs, plan.sampled_rows, buffer.mask_rows)
             sampled, logprobs = parts.sampler.sample(hidden, parts.model.compute_logits, sampling)
         parts.state.advance(inputs, sampled, out=token_ids[:, step])
     assert logprobs is None or shape.num_steps == 1, "logprobs are read after every step"
-    return StepTokens(token_ids, logprobs=logprobs)
+    return StepTokens(token_ids, logprobs=logprobs, prompt_logprobs=prompt_logprobs)
 
 
 def run_plain(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> torch.Tensor:
@@ -77,8 +83,20 @@ def run_plain(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> torch
     return token_ids
 
 
-def _forward(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> tuple[StepInputs, torch.Tensor]:
-    """Return one pass's inputs and its hidden states ``[num_sampled, hidden]``."""
+def _score_prompts(
+    parts: DeviceParts, buffer: StepBuffer, shape: StepShape, plan: SchedulerOutput
+) -> tuple[StepInputs, torch.Tensor, LogprobTensors | None]:
+    """Return what ``_forward`` does, and the logprobs of the prompt tokens that ``plan`` scores."""
+    inputs, hidden = _forward(parts, buffer, shape, wants_all=True)
+    scorer = PromptScorer(plan, num_decodes=shape.num_decodes, device=parts.state.device)
+    scores = scorer.score(hidden, parts.model.compute_logits, vocab_size=parts.model.spec.vocab_size)
+    return inputs, hidden[inputs.sample_indices], scores
+
+
+def _forward(
+    parts: DeviceParts, buffer: StepBuffer, shape: StepShape, *, wants_all: bool = False
+) -> tuple[StepInputs, torch.Tensor]:
+    """Return one pass's inputs and its hidden states ``[num_sampled or num_tokens, hidden]``."""
     inputs = parts.state.step_inputs(
         buffer.rows, max_seq_len=shape.context, chunks=buffer.chunks, sampled_seqs=buffer.sampled_seqs
     )
@@ -89,7 +107,9 @@ def _forward(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> tuple[
         query_start_loc=inputs.query_start_loc,
         seq_lens=inputs.seq_lens,
         block_tables=inputs.block_tables,
-        sample_indices=inputs.sample_indices,
+        sample_indices=torch.arange(shape.num_tokens, device=parts.state.device)
+        if wants_all
+        else inputs.sample_indices,
         num_decodes=shape.num_decodes,
         max_query_len=shape.max_query_len,
         max_seq_len=shape.context,

@@ -11,6 +11,7 @@ from pagednb.scheduler.books import Books
 from pagednb.scheduler.newcomer import Newcomer
 from pagednb.scheduler.output import Admission, PrefillChunk
 from pagednb.scheduler.plan_builder import PlanBuilder
+from pagednb.scheduler.prompt_scores import scoring_of
 from pagednb.scheduler.sequence import Sequence
 from pagednb.scheduler.start import Start
 
@@ -36,7 +37,11 @@ class Arrivals:
         row, samples = books.rows.reserve_row(), stop == len(token_ids)
         books.blocks.pool.acquire(start.shared_block_ids)  # at once, so that nobody evicts them
         chunk = PrefillChunk(
-            row=row, start=start.num_computed, token_ids=token_ids[start.num_computed : stop], samples=samples
+            row=row,
+            start=start.num_computed,
+            token_ids=token_ids[start.num_computed : stop],
+            samples=samples,
+            scoring=scoring_of(sequence, start.num_computed, stop),
         )
         plan.prefill(chunk, sequence.request.request_id)
         self._arrivals.append((Newcomer(row, sequence, len(token_ids), stop, samples), start))

@@ -8,6 +8,7 @@ of rows and nothing per request.
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,6 +53,19 @@ class Admission:
     seed: int
 
 
+class PromptScoring(NamedTuple):
+    """What a chunk is to score for a request that asks for the log-probabilities of its prompt.
+
+    ``token_ids``: int32, at least one: the tokens after the chunk's positions from ``first`` on. ``num_top``: how many
+    of the likeliest tokens are reported beside each.
+    """
+
+    request_id: int
+    first: int
+    token_ids: np.ndarray
+    num_top: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillChunk:
     """Tokens ``start : start + len(token_ids)`` of a row are computed in this step.
@@ -63,6 +77,7 @@ class PrefillChunk:
     start: int
     token_ids: np.ndarray
     samples: bool
+    scoring: PromptScoring | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +159,11 @@ class SchedulerOutput:
         return not len(self.decode_rows) and not self.prefills
 
     @property
+    def has_scoring(self) -> bool:
+        """Whether any chunk scores prompt tokens."""
+        return any(chunk.scoring is not None for chunk in self.prefills)
+
+    @property
     def num_tokens(self) -> int:
         """Tokens computed in this step."""
         return len(self.decode_rows) + sum(len(chunk.token_ids) for chunk in self.prefills)
@@ -179,8 +199,10 @@ class RunnerOutput:
 
     What a row has beyond the tokens that it takes means nothing. Logprobs come with single steps only. ``device_s`` is
     the time by the device's clock since the end of the step before, idle time included; None where there is no clock.
+    ``prompt_logprobs`` are of the tokens that the plan's chunks score, one after the other.
     """
 
     token_ids: np.ndarray
     logprobs: LogprobArrays | None = None
+    prompt_logprobs: LogprobArrays | None = None
     device_s: float | None = None

@@ -12,6 +12,7 @@ from pagednb.scheduler.arrivals import Arrivals
 from pagednb.scheduler.books import Books
 from pagednb.scheduler.output import PrefillChunk
 from pagednb.scheduler.plan_builder import PlanBuilder
+from pagednb.scheduler.prompt_scores import scoring_of
 from pagednb.scheduler.start import find_start
 
 
@@ -100,7 +101,9 @@ def _plan_chunk(books: Books, plan: PlanBuilder, row: int, num_scheduled: int) -
     start = int(books.rows.num_computed[row])
     stop = start + num_scheduled
     samples = books.rows.advance_prefill(row, num_scheduled, step=plan.step)
-    chunk = PrefillChunk(row=row, start=start, token_ids=sequence.token_ids[start:stop], samples=samples)
+    scoring = scoring_of(sequence, start, stop)
+    token_ids = sequence.token_ids[start:stop]
+    chunk = PrefillChunk(row=row, start=start, token_ids=token_ids, samples=samples, scoring=scoring)
     plan.prefill(chunk, sequence.request.request_id)
     if sequence.block_digests:
         books.blocks.register_prefix(row, sequence.block_digests, range(start // block_size, stop // block_size))

@@ -21,6 +21,7 @@ from pagednb.scheduler.decode_phase import plan_decodes
 from pagednb.scheduler.output import RunnerOutput, SchedulerOutput, StepLimits
 from pagednb.scheduler.plan_builder import PlanBuilder
 from pagednb.scheduler.prefill_phase import make_room_for_watched, plan_admissions, plan_prefills, unpark_forks
+from pagednb.scheduler.prompt_scores import take_scores
 from pagednb.scheduler.run_phase import ForcedTokens, append_forced, first_forced_tokens
 from pagednb.scheduler.sequence import Sequence
 from pagednb.scheduler.shared_prefix import SharedPrefixFinder
@@ -163,6 +164,8 @@ class Scheduler:
         Plans are updated in the order in which they were made. Tokens of a request that has left its row since the
         plan was made are dropped; a preempted one samples that position again.
         """
+        if output.prompt_logprobs is not None:
+            take_scores(self._books, plan, output)
         updates = take_tokens(self._books, plan, output)
         self._forget_interactive(update.request_id for update in updates if update.finish_reason is not None)
         return updates

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pagednb.request import Request
+from pagednb.request import PromptLogprobs, Request
 
 _NO_TOKENS = np.empty(0, dtype=np.int32)
 
@@ -19,9 +19,21 @@ class Sequence:
         block_digests: names of its full blocks, computed once and extended as tokens become known.
         num_cached_tokens: prompt tokens that the prefix cache answered at first admission; None before.
         num_preemptions: how often it lost its row before its end.
+        scores: log-probabilities of its prompt's tokens from the second on, as far as they are known; see
+            ``prompt_scores.py``.
+        num_scored: leading prompt tokens that have theirs, or need none as the first.
     """
 
-    __slots__ = ("block_digests", "num_cached_tokens", "num_preemptions", "order", "output_token_ids", "request")
+    __slots__ = (
+        "block_digests",
+        "num_cached_tokens",
+        "num_preemptions",
+        "num_scored",
+        "order",
+        "output_token_ids",
+        "request",
+        "scores",
+    )
 
     def __init__(self, request: Request, arrival: int) -> None:
         self.request = request
@@ -30,6 +42,21 @@ class Sequence:
         self.block_digests = list(request.block_digests)
         self.num_cached_tokens: int | None = None
         self.num_preemptions = 0
+        self.scores: tuple[PromptLogprobs, ...] = ()
+        self.num_scored = 1
+
+    @property
+    def wants_scores(self) -> bool:
+        """Whether log-probabilities of its prompt are still to be computed; a fork leaves them to its parent."""
+        request = self.request
+        if request.sampling_params.prompt_logprobs is None or request.parent_id is not None:
+            return False
+        return self.num_scored < request.num_prompt_tokens
+
+    def add_scores(self, scores: PromptLogprobs) -> None:
+        """Note the scores of the tokens that follow those scored so far."""
+        self.scores += (scores,)
+        self.num_scored += len(scores.token_ids)
 
     @property
     def token_ids(self) -> np.ndarray:

@@ -62,6 +62,7 @@ def final_update(sequence: Sequence, reason: FinishReason) -> RequestUpdate:
         finish_reason=reason,
         output_token_ids=sequence.output_token_ids,
         num_cached_tokens=sequence.num_cached_tokens or 0,
+        prompt_logprobs=sequence.scores,
     )
 
 
@@ -114,6 +115,7 @@ def _update(all_news: list[_News], logprobs: LogprobArrays | None, sample_to_ind
         stop_token_id=news.stop_token_id,
         output_token_ids=None if news.finish_reason is None else news.sequence.output_token_ids,
         num_cached_tokens=news.sequence.num_cached_tokens or 0,
+        prompt_logprobs=news.sequence.scores,
     )
 
 

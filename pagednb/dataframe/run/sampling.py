@@ -23,6 +23,7 @@ _ONE_TEXT: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
     "logprobs": (None,),
     "logprob_token_ids": (None,),
+    "prompt_logprobs": (None,),
     "detokenize": (True,),
     "truncate_prompt_tokens": (None,),  # which rows are cut is a decision of the verb's own
 }
