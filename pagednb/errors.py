@@ -93,6 +93,10 @@ class ChatFileError(PagednbError, ValueError):
     """A chat's file cannot be read or written, or holds something else."""
 
 
+class TableFileError(PagednbError, ValueError):
+    """A table's file cannot be read or written, or holds something else than its name says."""
+
+
 class RowErrors(PagednbError):  # noqa: N818  (a collection, not a single error)
     """Rows of a frame failed under ``errors="raise"``; ``frame`` holds them with their reasons."""
 

@@ -96,6 +96,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | ENGINE
     | {
         "pagednb.benchmark",
+        "pagednb.dataframe.accessor",
+        "pagednb.dataframe.table_file",
         "pagednb.models.local_models",
         "pagednb.server",
     },

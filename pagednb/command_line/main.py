@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pagednb.command_line.bench import BENCH
 from pagednb.command_line.command import Command
+from pagednb.command_line.label import LABEL
 from pagednb.command_line.models import MODELS
 from pagednb.command_line.parser import CommandParser
 from pagednb.command_line.serve import SERVE
@@ -18,7 +19,7 @@ EXIT_WRONG_OPTIONS = 2
 EXIT_INTERRUPTED = 130
 """What shells report of a command that Ctrl-C ended: 128 plus the signal's number."""
 
-COMMANDS: Mapping[str, Command] = {command.name: command for command in (SERVE, BENCH, MODELS)}
+COMMANDS: Mapping[str, Command] = {command.name: command for command in (LABEL, SERVE, BENCH, MODELS)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(sys.argv[1:] if argv is None else argv)
     except PagednbError as error:
         print(f"pagednb: {error}", file=sys.stderr)
-        return EXIT_WRONG_OPTIONS if isinstance(error, OptionError) else EXIT_FAILED
+        # by its class an error is also what its cause suggests: a wrong value is the mistake of who gave it
+        return EXIT_WRONG_OPTIONS if isinstance(error, ValueError) else EXIT_FAILED
     except KeyboardInterrupt:
         print("pagednb: interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED

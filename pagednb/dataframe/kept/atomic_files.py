@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import time
 import uuid
+from collections.abc import Iterator
 
 _TEMPORARY = ".tmp-"
 _STALE_S = 3600.0
@@ -13,12 +15,25 @@ _STALE_S = 3600.0
 
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
     """Write to a temporary file beside ``path``, flush it to the device, rename it. Raises OSError."""
+    with written_atomically(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def written_atomically(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yield a temporary path beside ``path`` to write to; afterwards flush it and rename it, or remove what failed.
+
+    Raises:
+        OSError: the folder or the device refuses.
+    """
     temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     _flush_folder(path.parent)
 
 
