@@ -70,8 +70,13 @@ class Request:
 
     @property
     def needs_masks(self) -> bool:
-        """Whether what it may sample depends on its output: each token must be known before the next is drawn."""
+        """Whether some tokens are ruled out, which depends on its output."""
         return self.grammar is not None or self.token_rules is not None
+
+    @property
+    def goes_by_output(self) -> bool:
+        """Whether each of its tokens must be known to the host before the next is sampled."""
+        return self.needs_masks or bool(self.sampling_params.logits_processors)
 
     @property
     def takes_forced_tokens(self) -> bool:
@@ -143,7 +148,8 @@ class RequestUpdate:
     ``new_token_ids`` holds the tokens since the last update. When ``finish_reason`` is set, ``output_token_ids`` holds
     the complete output (a stop token included) and no further update follows. ``stop_token_id`` is the stop token that
     ended it, None when it was EOS or something else; ``stop_match`` is the stop string, found by the engine loop.
-    ``prompt_logprobs``, if the request asked for them, are of its prompt from the second token on.
+    ``prompt_logprobs``, if the request asked for them, are of its prompt from the second token on. ``error`` says what
+    ended it when that was a mistake in the caller's own code.
     """
 
     request_id: int
@@ -155,3 +161,4 @@ class RequestUpdate:
     num_cached_tokens: int = 0
     stop_match: StopMatch | None = None
     prompt_logprobs: tuple[PromptLogprobs, ...] = ()
+    error: str | None = None

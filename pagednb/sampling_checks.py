@@ -100,6 +100,8 @@ def _check_token_rules(params: SamplingParams) -> None:
     allowed = params.allowed_token_ids
     ok = allowed is None or (len(allowed) > 0 and are_token_ids(allowed))
     require_param(ok, "allowed_token_ids", allowed, "a list of token ids, at least one")
+    for processor in params.logits_processors or ():
+        require_param(callable(processor), "logits_processors", processor, "functions")
     for word in params.bad_words or ():
         require_param(isinstance(word, str) and word.strip() != "", "bad_words", word, "texts that are not blank")
 

@@ -7,7 +7,8 @@ exists nowhere raises ``OptionError``. Nothing is ignored.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from pagednb.checks import plain_number, signed_by_fields
@@ -19,13 +20,15 @@ from pagednb.structured_output.python_types import json_schema_of
 
 NAMES_NOT_BUILT_YET = frozenset(
     {
-        "logits_processors",
         "structured_outputs",
         "spaces_between_special_tokens",
         "extra_args",
     }
 )
 """Names that ``SamplingParams`` refuses as not built yet; surfaces with options of their own leave them to it."""
+
+LogitsProcessor = Callable[..., Any]
+"""``(output token ids, logits)`` or ``(prompt token ids, output token ids, logits)`` -> logits."""
 
 GREEDY_TEMPERATURE = 1e-5
 """Temperatures below this are greedy: dividing by them would overflow fp32 logits."""
@@ -65,6 +68,10 @@ class SamplingParams:
         allowed_token_ids: Only these tokens are sampled; the model's end token too only if it is one of them.
         bad_words: Texts that the answer never holds as the tokens that the tokenizer makes of them, at the beginning
             of a word or of the text: where all but the last of these tokens stand, the last one is not sampled.
+        logits_processors: Functions of the answer's token ids so far and the next position's logits, fp32 ``[vocab]``
+            on the model's device, that return the logits to sample from, before penalties. With three parameters they
+            get the prompt's token ids first. They run on the engine thread, which waits for them; what one raises ends
+            its answer (finish reason "abort", the sentence in ``stop_reason``) and no other.
         truncate_prompt_tokens: Keep so many of the prompt's last tokens; -1 keeps as many as leave room for
             ``max_tokens``. Also of prompts that were given as token ids.
         detokenize: False leaves ``text`` empty [True].
@@ -107,6 +114,7 @@ class SamplingParams:
     logit_bias: Mapping[int, float] | None = None
     allowed_token_ids: tuple[int, ...] | list[int] | None = None
     bad_words: tuple[str, ...] | list[str] | None = None
+    logits_processors: tuple[LogitsProcessor, ...] | list[LogitsProcessor] | None = None
     truncate_prompt_tokens: int | None = None
     detokenize: bool = True
     skip_special_tokens: bool = True
@@ -146,7 +154,7 @@ class SamplingParams:
         bias = self.logit_bias or {}
         values["logit_bias"] = {plain_number(i): plain_number(value) for i, value in bias.items()} or None
         values["schema"] = None if self.schema is None else compact(json_schema_of(self.schema))
-        for name in ("choices", "logprob_token_ids", "allowed_token_ids", "bad_words"):
+        for name in ("choices", "logprob_token_ids", "allowed_token_ids", "bad_words", "logits_processors"):
             value = getattr(self, name)
             values[name] = None if value is None else as_tuple(name, value)
         for name, value in values.items():
@@ -159,8 +167,9 @@ class SamplingParams:
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether the same prompt gives the same answer again: greedy or seeded, one sample."""
-        return self.num_sequences == 1 and (self.is_greedy or self.seed is not None)
+        """Whether a prompt gives the same answer again: greedy or seeded, one sample, no code of the caller's."""
+        is_drawn_again = self.is_greedy or self.seed is not None
+        return self.num_sequences == 1 and is_drawn_again and not self.logits_processors
 
     @property
     def num_sequences(self) -> int:
@@ -177,7 +186,7 @@ class SamplingParams:
         """Whether any of the three penalties has an effect."""
         return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1.0)
 
-    @property
+    @functools.cached_property
     def num_logprobs(self) -> int | None:
         """How many logprobs each position brings beside that of the chosen token; None when none is computed."""
         if self.logprob_token_ids is not None:
@@ -189,16 +198,16 @@ class SamplingParams:
         """Whether outputs hold the log-probabilities of every position."""
         return self.logprobs is not None or self.logprob_token_ids is not None
 
-    @property
+    @functools.cached_property
     def needs_host_each_step(self) -> bool:
         """Whether the host has work between two tokens: several decode steps cannot go out at once."""
         rules = self.constraint is not None or self.has_token_rules
         return self.changes_logits or self.num_logprobs is not None or rules
 
-    @property
+    @functools.cached_property
     def changes_logits(self) -> bool:
         """Whether something is added to logits before they are sampled from, constraints aside."""
-        return bool(self.logit_bias or self.min_tokens or self.has_penalties)
+        return bool(self.logit_bias or self.min_tokens or self.has_penalties or self.logits_processors)
 
     @property
     def has_token_rules(self) -> bool:

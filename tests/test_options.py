@@ -57,6 +57,7 @@ WRONG_SAMPLING_VALUES: dict[str, list[Any]] = {
     "best_of": [0, "3", True, 10**9],
     "allowed_token_ids": [[], 5, "12", [-1], [True], [2.5]],
     "bad_words": ["word", [5], [" "], 3],
+    "logits_processors": [5, ["x"], "ab"],
     "truncate_prompt_tokens": [0, -2, 1.5, "9", True],
     "logit_bias": [[1, 2], {"5": 1}, {5: 101}, {5: None}, {-1: 1}],
     "ignore_eos": ["no", None],

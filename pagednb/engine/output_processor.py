@@ -273,4 +273,6 @@ def _num_held_back(sequence: _Sequence, text: str) -> int:
 def _stop_reason(update: RequestUpdate | None) -> int | str | None:
     if update is None:
         return None
+    if update.error is not None:
+        return update.error
     return update.stop_token_id if update.stop_match is None else update.stop_match.stop

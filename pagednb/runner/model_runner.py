@@ -125,6 +125,8 @@ def _apply_diff(parts: DeviceParts, plan: SchedulerOutput) -> None:
         parts.sampler.admit(admission)
     if plan.token_masks is not None:
         parts.sampler.receive_masks(plan.token_masks)
+    if plan.logits_calls:
+        parts.sampler.receive_calls(plan.logits_calls)
     parts.state.apply(diff)
     if diff.block_copies is not None:
         parts.kv_store.copy_blocks(diff.block_copies)

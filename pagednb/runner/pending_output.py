@@ -17,6 +17,7 @@ class PendingOutput:
 
     def __init__(self, tokens: StepTokens, *, previous_end: torch.cuda.Event | None = None) -> None:
         self._where = tokens.where
+        self._failures = tokens.failures
         self._host_copies = tokens.host_copies
         if tokens.host_copies:
             # an allocation less: every call into torch is one in which another thread may take the interpreter lock
@@ -48,6 +49,7 @@ class PendingOutput:
             token_ids=token_ids,
             logprobs=None if self._logprobs is None else self._logprobs.to_arrays(),
             prompt_logprobs=None if self._prompt_logprobs is None else self._prompt_logprobs.to_arrays(),
+            failures=self._failures,
             device_s=self._device_s(),
         )
 

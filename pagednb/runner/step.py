@@ -18,7 +18,7 @@ from pagednb.runner.step_buffer import StepBuffer
 from pagednb.runner.step_shape import StepShape
 from pagednb.sampling.logprobs import LogprobTensors
 from pagednb.sampling.sampler import SamplingInputs
-from pagednb.scheduler.output import EMPTY_ROWS, SchedulerOutput
+from pagednb.scheduler.output import EMPTY_ROWS, SampleFailure, SchedulerOutput
 
 
 class StepTokens(NamedTuple):
@@ -29,6 +29,7 @@ class StepTokens(NamedTuple):
         where: the rows of ``token_ids`` that count, in order of sampled rows.
         logprobs: of the rows that asked.
         prompt_logprobs: of the prompt tokens that the plan's chunks score.
+        failures: sampled rows whose callers' code failed.
         host_copies: host tensors like ``token_ids`` that are free; whoever takes one puts it back. None when it is not
             worth keeping any.
     """
@@ -37,6 +38,7 @@ class StepTokens(NamedTuple):
     where: np.ndarray | slice = slice(None)
     logprobs: LogprobTensors | None = None
     prompt_logprobs: LogprobTensors | None = None
+    failures: tuple[SampleFailure, ...] = ()
     host_copies: list[torch.Tensor] | None = None
 
 
@@ -63,7 +65,8 @@ def run_eagerly(parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> 
             sampled, logprobs = parts.sampler.sample(hidden, parts.model.compute_logits, sampling)
         parts.state.advance(inputs, sampled, out=token_ids[:, step])
     assert logprobs is None or shape.num_steps == 1, "logprobs are read after every step"
-    return StepTokens(token_ids, logprobs=logprobs, prompt_logprobs=prompt_logprobs)
+    failures = parts.sampler.take_failures() if plan.logits_calls else ()
+    return StepTokens(token_ids, logprobs=logprobs, prompt_logprobs=prompt_logprobs, failures=failures)
 
 
 def run_plain(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> torch.Tensor:

@@ -1,14 +1,14 @@
 """From hidden states to tokens: logits in bounded chunks, bias, penalties, then one sampling kernel.
 
 The runner calls it once a step. Rows are the runner's; features that few requests use are looked up by row and cost
-nothing while no live row uses them. The order: raw logprobs, bias and ``min_tokens``, penalties, constraints,
-temperature, ``min_p``, ``top_k``, ``top_p``.
+nothing while no live row uses them. The order: raw logprobs, bias and ``min_tokens``, the callers' own
+processors, penalties, constraints, temperature, ``min_p``, ``top_k``, ``top_p``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from pagednb.sampling.named_tokens import NamedLogits, NamedTokens
 from pagednb.sampling.penalties import Penalties
 from pagednb.sampling.row_features import RowValues
 from pagednb.sampling.token_masks import TokenMaskTable
-from pagednb.scheduler.output import Admission, TokenMasks
+from pagednb.sampling.user_processors import UserProcessors
+from pagednb.scheduler.output import Admission, LogitsCall, SampleFailure, TokenMasks
 
 LOGITS_CHUNK_BYTES = 512 * 2**20
 """Most memory that the logits of one chunk take as fp32: thousands of prefills may end in one step."""
@@ -70,6 +71,7 @@ class Sampler:
         self._num_logprobs = RowValues(num_rows)
         self._named = NamedTokens(num_rows, kernels.token_logprobs)
         self._processed = RowValues(num_rows)  # rows whose logits must be fp32; the value has no meaning
+        self._user = UserProcessors()
         self._chunk_rows = max(1, logits_chunk_bytes // (vocab_size * torch.float32.itemsize))
 
     def admit(self, admission: Admission) -> None:
@@ -99,6 +101,14 @@ class Sampler:
     def receive_masks(self, masks: TokenMasks) -> None:
         """Take the masks of the next step; its ``mask_rows`` are indices into them."""
         self._masks.receive(masks)
+
+    def receive_calls(self, calls: Sequence[LogitsCall]) -> None:
+        """Take the calls of callers' code in the next step."""
+        self._user.receive(calls)
+
+    def take_failures(self) -> tuple[SampleFailure, ...]:
+        """Return what failed in the calls of the step just sampled."""
+        return self._user.take_failures()
 
     @property
     def has_filters(self) -> bool:
@@ -142,6 +152,7 @@ class Sampler:
                 logits = logits.float()  # biases and penalties are added in fp32, logprobs taken from it
             raw = self._keep_raw(logits, part, int(width))
             self._biases.apply(logits, part.rows, part.positions)
+            self._user.apply(logits, start)
             self._penalties.apply(logits, part.rows)
             token_ids.append(self._draw(logits, part, has_filters=self.has_filters))
             logprobs += [each.gather(token_ids[-1], start) for each in raw]

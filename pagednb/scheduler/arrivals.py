@@ -41,7 +41,7 @@ class Arrivals:
             start=start.num_computed,
             token_ids=token_ids[start.num_computed : stop],
             samples=samples,
-            scoring=scoring_of(sequence, start.num_computed, stop),
+            scoring=scoring_of(sequence, start.num_computed, stop) if sequence.wants_scores else None,
         )
         plan.prefill(chunk, sequence.request.request_id)
         self._arrivals.append((Newcomer(row, sequence, len(token_ids), stop, samples), start))

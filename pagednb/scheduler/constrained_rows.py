@@ -1,4 +1,4 @@
-"""Which rows need masks: those that sample under a grammar or rules in a plan, those whose next tokens are forced."""
+"""Which rows go by their output: those that sample under a constraint in a plan, those that a grammar may force."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pagednb.scheduler.row_table import RowTable
 
 
 class ConstrainedSample(NamedTuple):
-    """A sampled row whose request has a grammar or token rules.
+    """A sampled row whose request has a grammar, token rules or logits processors.
 
     Attributes:
         position: its index in ``sampled_rows``.

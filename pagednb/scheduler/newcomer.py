@@ -33,12 +33,13 @@ class Newcomer(NamedTuple):
     def flags(self) -> tuple[bool, ...]:
         """Ends at EOS, has stop ids, wants updates, is stepwise, is constrained, takes runs, samples."""
         request, params = self.sequence.request, self.sequence.request.sampling_params
+        goes_by_output = request.goes_by_output
         return (
             not params.ignore_eos,
             bool(params.stop_token_ids),
             request.wants_updates,
-            params.needs_host_each_step or request.needs_masks,
-            request.needs_masks,
+            params.needs_host_each_step or goes_by_output,
+            goes_by_output,
             request.takes_forced_tokens,
             self.samples,
         )

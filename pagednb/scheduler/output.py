@@ -8,7 +8,8 @@ of rows and nothing per request.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -112,6 +113,28 @@ class TokenMasks:
     words: np.ndarray
 
 
+class LogitsCall(NamedTuple):
+    """A sampled row whose logits the caller's own functions change.
+
+    Attributes:
+        position: its index in ``sampled_rows``.
+        processors: as in ``SamplingParams``.
+        prompt_token_ids, output_token_ids: int32, all of both.
+    """
+
+    position: int
+    processors: Sequence[Callable[..., Any]]
+    prompt_token_ids: np.ndarray
+    output_token_ids: np.ndarray
+
+
+class SampleFailure(NamedTuple):
+    """A row that could not be sampled: its index in ``sampled_rows``, and why, as a sentence."""
+
+    position: int
+    error: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerOutput:
     """One step's plan.
@@ -136,6 +159,7 @@ class SchedulerOutput:
         decode_counts: int32 ``[num_decodes]``, the tokens that each decoding row really takes; None when all take
             ``num_decode_steps``. For the scheduler's own books.
         token_masks: of the sampled rows that are constrained; None when there are none. The engine core adds them.
+        logits_calls: of the sampled rows that have logits processors; the engine core adds them too.
     """
 
     step: int
@@ -152,6 +176,7 @@ class SchedulerOutput:
     num_decode_steps: int = 1
     decode_counts: np.ndarray | None = None
     token_masks: TokenMasks | None = None
+    logits_calls: tuple[LogitsCall, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -199,10 +224,12 @@ class RunnerOutput:
 
     What a row has beyond the tokens that it takes means nothing. Logprobs come with single steps only. ``device_s`` is
     the time by the device's clock since the end of the step before, idle time included; None where there is no clock.
-    ``prompt_logprobs`` are of the tokens that the plan's chunks score, one after the other.
+    ``prompt_logprobs`` are of the tokens that the plan's chunks score, one after the other. The tokens of ``failures``
+    mean nothing.
     """
 
     token_ids: np.ndarray
     logprobs: LogprobArrays | None = None
     prompt_logprobs: LogprobArrays | None = None
+    failures: tuple[SampleFailure, ...] = ()
     device_s: float | None = None

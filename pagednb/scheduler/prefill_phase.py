@@ -101,7 +101,7 @@ def _plan_chunk(books: Books, plan: PlanBuilder, row: int, num_scheduled: int) -
     start = int(books.rows.num_computed[row])
     stop = start + num_scheduled
     samples = books.rows.advance_prefill(row, num_scheduled, step=plan.step)
-    scoring = scoring_of(sequence, start, stop)
+    scoring = scoring_of(sequence, start, stop) if sequence.wants_scores else None
     token_ids = sequence.token_ids[start:stop]
     chunk = PrefillChunk(row=row, start=start, token_ids=token_ids, samples=samples, scoring=scoring)
     plan.prefill(chunk, sequence.request.request_id)

@@ -21,9 +21,7 @@ from pagednb.scheduler.sequence import Sequence
 
 
 def scoring_of(sequence: Sequence, start: int, stop: int) -> PromptScoring | None:
-    """Return what a chunk over tokens ``start : stop`` of ``sequence`` is to score; None for nothing."""
-    if not sequence.wants_scores:
-        return None
+    """Return what a chunk over tokens ``start : stop`` of a sequence that wants scores is to score; None for nothing."""
     first = max(start, sequence.num_scored - 1)
     last = min(stop, sequence.request.num_prompt_tokens - 1)
     num_top = sequence.request.sampling_params.prompt_logprobs
@@ -31,12 +29,6 @@ def scoring_of(sequence: Sequence, start: int, stop: int) -> PromptScoring | Non
         return None
     token_ids = sequence.request.prompt_token_ids[first + 1 : last + 1]
     return PromptScoring(sequence.request.request_id, first - start, token_ids, num_top)
-
-
-def shareable_tokens(sequence: Sequence) -> np.ndarray:
-    """Return the leading tokens of ``sequence`` whose blocks it may share, int32, and the one after them."""
-    token_ids = sequence.token_ids
-    return token_ids[: sequence.num_scored] if sequence.wants_scores else token_ids
 
 
 def take_scores(books: Books, plan: SchedulerOutput, output: RunnerOutput) -> None:

@@ -47,7 +47,7 @@ class RowTable:
         self.wants_updates = zeros(np.bool_)
         self.is_stepwise = zeros(np.bool_)  # needs the host between two tokens; False in a free row
         self.num_stepwise = 0
-        self.is_constrained = zeros(np.bool_)  # has a grammar or token rules; False in a free row
+        self.is_constrained = zeros(np.bool_)  # goes by its output; False in a free row
         self.num_constrained = 0
         self.takes_runs = zeros(np.bool_)  # may be given forced tokens; False in a free row
         self.is_unread = zeros(np.bool_)  # takes runs, and has a token that nobody asked its grammar about

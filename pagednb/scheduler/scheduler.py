@@ -10,6 +10,7 @@ step does no Python work per request. Called from the engine thread only; knows 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from pagednb.config import CacheGeometry, SchedulerConfig
@@ -18,7 +19,7 @@ from pagednb.request import FinishReason, Request, RequestUpdate
 from pagednb.scheduler.books import Books
 from pagednb.scheduler.constrained_rows import ConstrainedRow, ConstrainedSample, constrained_samples, unread_rows
 from pagednb.scheduler.decode_phase import plan_decodes
-from pagednb.scheduler.output import RunnerOutput, SchedulerOutput, StepLimits
+from pagednb.scheduler.output import RunnerOutput, SampleFailure, SchedulerOutput, StepLimits
 from pagednb.scheduler.plan_builder import PlanBuilder
 from pagednb.scheduler.prefill_phase import make_room_for_watched, plan_admissions, plan_prefills, unpark_forks
 from pagednb.scheduler.prompt_scores import take_scores
@@ -144,7 +145,7 @@ class Scheduler:
         return plan.build(released_rows=self._books.take_released_rows())
 
     def constrained_samples(self, plan: SchedulerOutput) -> list[ConstrainedSample]:
-        """Return the rows of ``plan``, just made, that sample under a constraint: they need masks."""
+        """Return the rows of ``plan``, just made, that go by their output: they need masks, or the caller's code."""
         return constrained_samples(self._books.rows, plan)
 
     def unread_rows(self) -> list[ConstrainedRow]:
@@ -166,8 +167,17 @@ class Scheduler:
         """
         if output.prompt_logprobs is not None:
             take_scores(self._books, plan, output)
-        updates = take_tokens(self._books, plan, output)
+        failed = self._end_failed(plan, output.failures)
+        updates = failed + take_tokens(self._books, plan, output)
         self._forget_interactive(update.request_id for update in updates if update.finish_reason is not None)
+        return updates
+
+    def _end_failed(self, plan: SchedulerOutput, failures: Iterable[SampleFailure]) -> list[RequestUpdate]:
+        """End the requests whose own code failed in ``plan``."""
+        updates = []
+        for position, error in failures:
+            request_id = int(plan.sampled_request_ids[position])
+            updates += [dataclasses.replace(update, error=error) for update in self.abort([request_id])]
         return updates
 
     def _token_budget(self, limits: StepLimits) -> int:

@@ -22,6 +22,7 @@ class Sequence:
         scores: log-probabilities of its prompt's tokens from the second on, as far as they are known; see
             ``prompt_scores.py``.
         num_scored: leading prompt tokens that have theirs, or need none as the first.
+        wants_scores: whether more are to come; a fork leaves them to its parent.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Sequence:
         "output_token_ids",
         "request",
         "scores",
+        "wants_scores",
     )
 
     def __init__(self, request: Request, arrival: int) -> None:
@@ -44,19 +46,13 @@ class Sequence:
         self.num_preemptions = 0
         self.scores: tuple[PromptLogprobs, ...] = ()
         self.num_scored = 1
-
-    @property
-    def wants_scores(self) -> bool:
-        """Whether log-probabilities of its prompt are still to be computed; a fork leaves them to its parent."""
-        request = self.request
-        if request.sampling_params.prompt_logprobs is None or request.parent_id is not None:
-            return False
-        return self.num_scored < request.num_prompt_tokens
+        self.wants_scores = request.sampling_params.prompt_logprobs is not None and request.parent_id is None
 
     def add_scores(self, scores: PromptLogprobs) -> None:
         """Note the scores of the tokens that follow those scored so far."""
         self.scores += (scores,)
         self.num_scored += len(scores.token_ids)
+        self.wants_scores = self.num_scored < self.request.num_prompt_tokens
 
     @property
     def token_ids(self) -> np.ndarray:

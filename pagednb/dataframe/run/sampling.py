@@ -24,6 +24,7 @@ _ONE_TEXT: Mapping[str, tuple[Any, ...]] = {
     "logprobs": (None,),
     "logprob_token_ids": (None,),
     "prompt_logprobs": (None,),
+    "logits_processors": ((), None),  # rows are kept by their parameters, and code has no name
     "detokenize": (True,),
     "truncate_prompt_tokens": (None,),  # which rows are cut is a decision of the verb's own
 }
