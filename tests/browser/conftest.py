@@ -63,10 +63,16 @@ def page_watch() -> PageWatch:
 
 
 @pytest.fixture
-def page(chromium: Browser, page_watch: PageWatch) -> Iterator[Page]:
+def page_options() -> dict[str, Any]:
+    """The browser's options for ``page``; a module with other wishes has a fixture of this name."""
+    return {"viewport": {"width": 1280, "height": 900}}
+
+
+@pytest.fixture
+def page(chromium: Browser, page_watch: PageWatch, page_options: dict[str, Any]) -> Iterator[Page]:
     """An empty page in a browser profile of its own."""
     OUTPUT.mkdir(exist_ok=True)
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context = chromium.new_context(reduced_motion="reduce", **page_options)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
@@ -100,6 +106,7 @@ def lab(page: Page, lab_server: JupyterLab, request: pytest.FixtureRequest) -> I
     yield Lab(page, lab_server, request.node.originalname)
     page.close()
     lab_server.end_kernels()
+    lab_server.reset_settings()
 
 
 @pytest.fixture

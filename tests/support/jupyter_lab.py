@@ -23,8 +23,9 @@ FORGOTTEN_S = 3600
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     # every cell is in the page, in view or not
-    "notebook-extension/tracker": {"windowingMode": "none", "kernelShutdown": True},
+    "notebook-extension/tracker": {"windowingMode": "none", "maxNumberOutputs": 1000, "kernelShutdown": True},
     "docmanager-extension/plugin": {"autosave": False},
+    "apputils-extension/themes": {"theme": "JupyterLab Light", "adaptive-theme": False},
 }
 OPTIONS = {
     "ServerApp.ip": "127.0.0.1",
@@ -42,9 +43,10 @@ OPTIONS = {
 class JupyterLab:
     """A running server: ``url``, and the ``folder`` that it shows."""
 
-    def __init__(self, url: str, folder: pathlib.Path) -> None:
+    def __init__(self, url: str, home: pathlib.Path) -> None:
         self.url = url
-        self.folder = folder
+        self.folder = home / "notebooks"
+        self._settings = home / "settings"
 
     def kernels(self) -> list[dict[str, Any]]:
         """Return what the server says about each running kernel."""
@@ -54,6 +56,11 @@ class JupyterLab:
         """End every session with its kernel."""
         for session in self._ask("GET", "api/sessions"):
             self._ask("DELETE", f"api/sessions/{session['id']}")
+
+    def reset_settings(self) -> None:
+        """Put every setting back that somebody changed on a page."""
+        for plugin, values in SETTINGS.items():
+            _write_json(self._settings / "@jupyterlab" / f"{plugin}.jupyterlab-settings", values)
 
     def is_up(self) -> bool:
         """Say whether the server answers."""
@@ -73,15 +80,15 @@ class JupyterLab:
 @contextlib.contextmanager
 def jupyter_lab(home: pathlib.Path) -> Iterator[JupyterLab]:
     """Run JupyterLab with all its files under ``home``; kernels are this very interpreter."""
-    folder = home / "notebooks"
-    folder.mkdir()
-    lab = JupyterLab(f"http://127.0.0.1:{_free_port()}", folder)
+    lab = JupyterLab(f"http://127.0.0.1:{_free_port()}", home)
+    lab.folder.mkdir()
+    lab.reset_settings()
     options = OPTIONS | {"ServerApp.port": int(lab.url.rpartition(":")[2]), "ServerApp.port_retries": 0}
     command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
     log = home / "server.log"
     environment = _environment(home)
     with log.open("wb") as said:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
+        process = subprocess.Popen(command, cwd=lab.folder, env=environment, stdout=said, stderr=said)
         try:
             _wait_until_up(lab, process, log)
             yield lab
@@ -90,7 +97,7 @@ def jupyter_lab(home: pathlib.Path) -> Iterator[JupyterLab]:
 
 
 def _environment(home: pathlib.Path) -> dict[str, str]:
-    """Make the folders that Jupyter is told to use, with the kernel and the settings in them."""
+    """Make the folders that Jupyter is told to use, with the kernel in them."""
     _write_json(
         home / "data" / "kernels" / "python3" / "kernel.json",
         {
@@ -101,8 +108,6 @@ def _environment(home: pathlib.Path) -> dict[str, str]:
             "env": {"OMP_NUM_THREADS": "1"},  # the browser and the server need the machine's other core
         },
     )
-    for plugin, values in SETTINGS.items():
-        _write_json(home / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings", values)
     folders = {
         "JUPYTER_CONFIG_DIR": "config",
         "JUPYTER_DATA_DIR": "data",

@@ -113,9 +113,11 @@ class LabNotebook:
         return [LabCell(self.page, root) for root in self.page.locator(".jp-CodeCell").all()]
 
     def run(self, *indices: int) -> None:
-        """Run these cells one after the other, all code cells without any."""
+        """Run these cells one after the other, all code cells without any; each must succeed."""
+        errors = self.errors
         for cell in [self.cell(index) for index in indices] or self.code_cells:
             cell.run()
+            assert self.errors == errors
 
     @property
     def errors(self) -> list[str]:
