@@ -35,7 +35,7 @@ TWO_CALLS = [
     (LLAMA_TEMPLATE, f"{llama(OSLO)}; {llama(ROME)}", ""),
     (LLAMA_TEMPLATE, f"<|python_tag|>{llama(OSLO)}\n{llama(ROME)}", ""),
     (MISTRAL_TEMPLATE, f"[TOOL_CALLS]{MISTRAL}", ""),
-    (MISTRAL_TEMPLATE, f"Sure: [TOOL_CALLS] {MISTRAL}", "Sure: "),
+    (MISTRAL_TEMPLATE, f"Sure: [TOOL_CALLS] {MISTRAL}", "Sure:"),
     (MISTRAL_TEMPLATE, f"[TOOL_CALLS]weather[ARGS]{json.dumps(OSLO)}[TOOL_CALLS]weather{json.dumps(ROME)}", ""),
 ]
 NO_CALLS = [

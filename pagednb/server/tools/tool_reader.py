@@ -29,6 +29,7 @@ class HermesReader:
 
     def __init__(self) -> None:
         self._rest = ""
+        self._blank = ""  # white space before the tag that was opened last
         self._is_inside = False
         self._has_called = False
 
@@ -39,10 +40,12 @@ class HermesReader:
         while (cut := self._rest.find(self._CLOSE if self._is_inside else self._OPEN)) >= 0:
             before = self._rest[:cut]
             if self._is_inside:
-                pieces += self._read(before, self._OPEN + before + self._CLOSE)
+                pieces += self._read(before, self._CLOSE)
                 self._rest = self._rest[cut + len(self._CLOSE) :]
             else:
-                pieces += [before.rstrip()] if before.strip() else []
+                shown = before.rstrip()
+                self._blank = before[len(shown) :]
+                pieces += [shown] if shown else []
                 self._rest = self._rest[cut + len(self._OPEN) :]
             self._is_inside = not self._is_inside
         if not self._is_inside:
@@ -53,13 +56,13 @@ class HermesReader:
         """See ``ToolReader``; a last call may lack its closing tag."""
         rest, self._rest = self._rest, ""
         if self._is_inside:
-            return self._read(rest, self._OPEN + rest)
+            return self._read(rest, "")
         return [rest] if rest and not (self._has_called and not rest.strip()) else []
 
-    def _read(self, inner: str, whole: str) -> list[Piece]:
+    def _read(self, inner: str, close: str) -> list[Piece]:
         calls = calls_from_text(inner)
         self._has_called = self._has_called or calls is not None
-        return [whole] if calls is None else [*calls]
+        return [self._blank + self._OPEN + inner + close] if calls is None else [*calls]
 
     def _certain_text(self) -> list[Piece]:
         """Return what cannot belong to a tag; white space waits too: before a call it is left out."""
@@ -114,14 +117,15 @@ class MistralReader:
         cut = self._rest.find(self._MARK)
         self._is_inside = cut >= 0
         end = cut if self._is_inside else len(self._rest) - held_back(self._rest, (self._MARK,))
-        shown, self._rest = self._rest[:end], self._rest[end:]
-        return [shown] if shown.strip() else []
+        shown = self._rest[:end].rstrip()  # white space waits: before calls it is left out
+        self._rest = self._rest[len(shown) :]
+        return [shown] if shown else []
 
     def finish(self) -> list[Piece]:
         """See ``ToolReader``."""
         if not self._is_inside:
             return [self._rest] if self._rest else []
-        inner = self._rest.removeprefix(self._MARK)
+        inner = self._rest.lstrip().removeprefix(self._MARK)
         calls = calls_from_text(inner) or self._named_calls(inner)
         return [self._rest] if calls is None else [*calls]
 
