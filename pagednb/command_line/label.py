@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import pathlib
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pagednb.command_line.command import Command
 from pagednb.command_line.loaded_model import add_model_options, loaded_engine
+from pagednb.command_line.output_file import add_output_options, checked_output
 from pagednb.command_line.terminal import note
 from pagednb.command_line.text_table import text_table
 from pagednb.errors import OptionError, RowErrorsWarning, nearest_name
 from pagednb.template import Template
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _DESCRIPTION = """\
 Give each row of a table one of several labels and write the table with the labels added. Files are CSV, TSV, Parquet or
@@ -42,7 +39,7 @@ stdout. Exit status: 0 done, 1 failed, 2 wrong options or files, 130 interrupted
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("file", type=pathlib.Path, metavar="FILE", help="the table to be labelled; never changed")
-    parser.add_argument("-o", "--output", type=pathlib.Path, required=True, metavar="OUT", help="the table to write")
+    add_output_options(parser, "the table to write")
     parser.add_argument(
         "--choices", required=True, metavar="A,B,...", help='the labels; "quotes" around one with commas'
     )
@@ -55,7 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truncate", choices=("left", "right", "middle"), default="error", help="cut rows that are too long, there"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an output that is there")
     add_model_options(parser, as_flag=True)
 
 
@@ -66,8 +62,8 @@ def run(args: argparse.Namespace) -> None:
         PagednbError: wrong options, a file that cannot be used, or a model that cannot be loaded; nothing is written.
     """
     choices = _choices(args.choices)
-    source, output = args.file.expanduser(), args.output.expanduser()
-    _check_output(source, output, overwrite=args.overwrite)
+    source = args.file.expanduser()
+    output = checked_output(args, source)
     from pagednb.dataframe.table_file import check_table_path, read_table, write_table
 
     check_table_path(output)
@@ -90,21 +86,6 @@ def _choices(text: str) -> list[str]:
     return [choice.strip() for choice in choices]
 
 
-def _check_output(source: pathlib.Path, output: pathlib.Path, *, overwrite: bool) -> None:
-    """Refuse, before hours of work, what could not be written at their end."""
-    if output.exists() and source.exists() and output.samefile(source):
-        raise OptionError("The output is the input itself.", hint="Give -o another name: the input is never changed.")
-    if output.is_dir():
-        raise OptionError(f"The output {str(output)!r} is a folder.", hint="Give the name of a file.")
-    if output.exists() and not overwrite:
-        raise OptionError(f"The output {str(output)!r} is there already.", hint="--overwrite replaces it.")
-    folder = output.absolute().parent
-    if not folder.is_dir():
-        raise OptionError(f"There is no folder {str(folder)!r} for the output.", hint="Make it first.")
-    if not os.access(folder, os.W_OK):
-        raise OptionError(f"The folder {str(folder)!r} cannot be written to.", hint="Give -o another place.")
-
-
 def _template(args: argparse.Namespace, names: Sequence[str]) -> str:
     """Return what ``classify`` takes: the column's name, or a template of columns."""
     column: str | None = args.column
@@ -123,13 +104,13 @@ def _template(args: argparse.Namespace, names: Sequence[str]) -> str:
     return prompt
 
 
-def _check_new_columns(args: argparse.Namespace, frame: pd.DataFrame) -> None:
+def _check_new_columns(args: argparse.Namespace, frame: Any) -> None:
     for name in (args.into, f"{args.into}_confidence", f"{args.into}_error"):
         if name in frame.columns:
             raise OptionError(f"The table has a column {name!r} already.", hint="Give --into another name.")
 
 
-def _label(frame: pd.DataFrame, template: str, choices: Sequence[str], args: argparse.Namespace) -> Any:
+def _label(frame: Any, template: str, choices: Sequence[str], args: argparse.Namespace) -> Any:
     from pagednb.dataframe.accessor import frame as verbs
 
     with warnings.catch_warnings():
@@ -145,7 +126,7 @@ def _label(frame: pd.DataFrame, template: str, choices: Sequence[str], args: arg
         )
 
 
-def _report(labelled: pd.DataFrame, into: str, choices: Sequence[str], output: pathlib.Path) -> None:
+def _report(labelled: Any, into: str, choices: Sequence[str], output: pathlib.Path) -> None:
     counts = labelled[into].value_counts()
     num_rows = len(labelled)
     rows = [(choice, f"{counts[choice]:,}", f"{counts[choice] / max(num_rows, 1):.1%}") for choice in choices]

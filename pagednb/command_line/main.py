@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +11,7 @@ from pagednb.command_line.command import Command
 from pagednb.command_line.label import LABEL
 from pagednb.command_line.models import MODELS
 from pagednb.command_line.parser import CommandParser
+from pagednb.command_line.run_batch import RUN_BATCH
 from pagednb.command_line.serve import SERVE
 from pagednb.errors import OptionError, PagednbError, nearest_name
 from pagednb.version import VERSION
@@ -19,7 +21,7 @@ EXIT_WRONG_OPTIONS = 2
 EXIT_INTERRUPTED = 130
 """What shells report of a command that Ctrl-C ended: 128 plus the signal's number."""
 
-COMMANDS: Mapping[str, Command] = {command.name: command for command in (LABEL, SERVE, BENCH, MODELS)}
+COMMANDS: Mapping[str, Command] = {command.name: command for command in (LABEL, RUN_BATCH, SERVE, BENCH, MODELS)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pagednb: {error}", file=sys.stderr)
         # by its class an error is also what its cause suggests: a wrong value is the mistake of who gave it
         return EXIT_WRONG_OPTIONS if isinstance(error, ValueError) else EXIT_FAILED
+    except BrokenPipeError:  # whoever read our output, such as head, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        return EXIT_FAILED
+    except OSError as error:  # a full disk, a folder that is closed to us
+        print(f"pagednb: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print("pagednb: interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -21,7 +21,7 @@ def write_atomically(path: pathlib.Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def written_atomically(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yield a temporary path beside ``path`` to write to; afterwards flush it and rename it, or remove what failed.
+    """Yield a path beside ``path`` to write to, then flush that file and rename it; remove it if the block raises.
 
     Raises:
         OSError: the folder or the device refuses.
@@ -29,11 +29,12 @@ def written_atomically(path: pathlib.Path) -> Iterator[pathlib.Path]:
     temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
     _flush_folder(path.parent)
 
 
