@@ -43,7 +43,7 @@ docs: $(VENV)/.docs-ready  ## Run all notebooks on the embedded model and write 
 
 screenshots: $(VENV)/.browser-ready  ## Make the pictures of the README anew: the browser tests take them.
 	$(BIN)/python -m pytest tests/browser/test_screenshots.py
-	cp tests/browser/output/readme-*.png notebooks/images/
+	cp tests/browser/output/readme/*.png notebooks/images/
 
 bench:  ## Time the engine on this machine, in the current Python environment (other models through BENCH_ARGS).
 	python3 -m pagednb bench $(BENCH_ARGS)

@@ -50,6 +50,8 @@ FOUND = """(root) => {
   return found;
 }"""
 OUTPUTS = ".jp-OutputArea-output"
+OUR_HTML = f"{OUTPUTS}:not(.jp-RenderedText)"
+"""Plain text is JupyterLab's to draw: of whatever looks like an address it makes a link to a new page."""
 ANSWERS = '.pnb-chat article[data-role="assistant"] [data-part="answer"]'
 
 
@@ -71,7 +73,7 @@ def test_in_the_chat(probed: Page, lab: Lab) -> None:
     notebook.run()
     expect(probed.locator(ANSWERS)).to_have_count(len(ATTACKS))
     expect(probed.locator('.pnb-chat article[data-role="user"]').first).to_contain_text("<script>pwned()</script>")
-    assert_inert(probed, f"{ANSWERS}, {OUTPUTS}")
+    assert_inert(probed, f"{ANSWERS}, {OUR_HTML}")
 
 
 @pytest.mark.parametrize("cell", [BELOW_CELLS, STREAMED], ids=["whole", "streamed"])
@@ -80,7 +82,7 @@ def test_below_cells(probed: Page, lab: Lab, cell: str) -> None:
     notebook.run()
     for index in range(1, len(FORMATS) + 1):
         expect(notebook.cell(index).output.locator(OUTPUTS)).to_have_count(len(ATTACKS))
-    assert_inert(probed, OUTPUTS)
+    assert_inert(probed, OUR_HTML)
 
 
 def test_the_probes_find_what_they_look_for(probed: Page) -> None:

@@ -39,7 +39,7 @@ def picture(screenshot: Callable[..., pathlib.Path]) -> Callable[[LabNotebook, s
     def take(notebook: LabNotebook, name: str, index: int) -> None:
         """Keep one cell, without the frame of the chosen cell, which is the last."""
         notebook.code_cells[-1].prompt.click()
-        path = screenshot(f"readme-{name}", notebook.cell(index).root)
+        path = screenshot(f"readme/{name}", notebook.cell(index).root)
         assert path.stat().st_size < MAX_BYTES
 
     return take
@@ -56,7 +56,7 @@ def test_the_chat(lab: Lab, picture: Callable[..., None]) -> None:
     notebook = lab.open([LOAD + "pnb.load(device='cpu')", "chat = pnb.chat(temperature=0)\nchat", "", ""])
     notebook.run(0, 1)
     chat = notebook.cell(1).output.locator(".pnb-chat")
-    for number, question in enumerate(["What can pagednb do?", "Who are you?", "Tell me a story"], start=1):
+    for number, question in enumerate(["What can pagednb do?", "Tell me a story"], start=1):
         composer = chat.locator('[data-role="composer"]')
         composer.fill(question)
         composer.press("Enter")
