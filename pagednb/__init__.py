@@ -14,6 +14,7 @@ from pagednb.version import VERSION
 if TYPE_CHECKING:
     import os
 
+    from pagednb.beam_search_params import BeamSearchParams
     from pagednb.chats.chat import chat
     from pagednb.dataframe.accessor import frame
     from pagednb.dataframe.evaluation.evaluate import evaluate
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 __all__ = [
+    "BeamSearchParams",
     "Checkpoint",
     "LLM",
     "SamplingParams",
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 _NAME_TO_MODULE = {
+    "BeamSearchParams": "pagednb.beam_search_params",
     "Checkpoint": "pagednb.dataframe.kept.checkpoint",
     "LLM": "pagednb.llm",
     "SamplingParams": "pagednb.sampling_params",

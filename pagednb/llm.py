@@ -12,11 +12,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from pagednb import envs
+from pagednb.beam_search_params import BeamSearchParams
 from pagednb.config import EngineConfig
+from pagednb.engine.beam_search import beam_search
 from pagednb.engine.llm_engine import LLMEngine
 from pagednb.engine.progress import load_bar, prompt_bar
-from pagednb.errors import PromptError
-from pagednb.outputs import RequestOutput
+from pagednb.errors import OptionError, PromptError
+from pagednb.outputs import BeamSearchOutput, RequestOutput
 from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -86,6 +88,21 @@ class LLM:
         kwargs = {"add_generation_prompt": add_generation_prompt, **(chat_template_kwargs or {})}
         prompts = [self.engine.chat_prompt(conversation, **kwargs) for conversation in conversations]  # type: ignore[arg-type]
         return self.generate(prompts, sampling_params, use_tqdm)
+
+    def beam_search(self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams) -> list[BeamSearchOutput]:
+        """Return the ``beam_width`` most likely answers to each prompt, the best first, as transformers finds them.
+
+        Beams share the KV blocks of what they have in common. Answers are ranked by their own length, without the
+        prompt's; ``tokens`` and ``text`` begin with the prompt, as in vLLM.
+
+        Raises:
+            PagednbError: as ``generate``; also for a ``beam_width`` of more than about 19.
+        """
+        if not isinstance(params, BeamSearchParams):
+            raise OptionError(
+                f"Parameters of type {type(params).__name__} are not valid.", hint="Give BeamSearchParams(...)."
+            )
+        return beam_search(self.engine, _as_list(prompts), params)
 
     def get_tokenizer(self) -> Any:
         """Return transformers' tokenizer of the model."""

@@ -37,6 +37,29 @@ class CompletionOutput:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class BeamSearchSequence:
+    """One answer of a beam search, as vLLM shows it: ``tokens`` and ``text`` begin with the prompt.
+
+    ``logprobs`` are of the answer's tokens, its end token among them, and ``cum_logprob`` is their sum; ``score`` is
+    what answers are ranked by. ``text`` is None without a tokenizer.
+    """
+
+    tokens: tuple[int, ...]
+    text: str | None
+    cum_logprob: float
+    logprobs: tuple[float, ...]
+    score: float
+    finish_reason: Literal["stop", "length"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BeamSearchOutput:
+    """The answers to one prompt, the best first."""
+
+    sequences: tuple[BeamSearchSequence, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RequestMetrics:
     """Times of one request, seconds on ``time.perf_counter``'s clock."""
 

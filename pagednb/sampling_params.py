@@ -11,12 +11,15 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from pagednb.beam_search_params import BeamSearchParams
 from pagednb.checks import plain_number, signed_by_fields
 from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
 from pagednb.sampling_checks import as_tuple, check_sampling_params, require_param
 from pagednb.structured_output.constraint import Constraint, ConstraintKind
 from pagednb.structured_output.json_schema import compact
 from pagednb.structured_output.python_types import json_schema_of
+
+__all__ = ["BeamSearchParams", "SamplingParams", "require_sampling_params"]  # the first as vLLM has it, here too
 
 NAMES_NOT_BUILT_YET = frozenset(
     {

@@ -14,6 +14,7 @@ from pagednb.version import VERSION
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOP_FILES = {
+    "pagednb.beam_search_params",
     "pagednb.checks",
     "pagednb.config",
     "pagednb.envs",
@@ -98,7 +99,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pagednb.benchmark",
         "pagednb.dataframe.accessor",
         "pagednb.dataframe.table_file",
+        "pagednb.embedded_model",
         "pagednb.models.local_models",
+        "pagednb.rendering.thinking",
         "pagednb.server",
     },
     "pagednb.server": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.rendering.thinking"},

@@ -139,7 +139,7 @@ class EngineCore:
         plan = self.scheduler.schedule(self._limits())
         if plan.is_empty:
             return False
-        if constrained := self.scheduler.constrained_samples(plan):
+        if self._token_masks is not None and (constrained := self.scheduler.constrained_samples(plan)):
             plan = self._constrained(plan, constrained)
         begin_s = time.perf_counter()  # of the launch: an eager step runs while it is being launched
         pending = self.executor.execute(plan)

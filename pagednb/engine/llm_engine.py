@@ -15,7 +15,7 @@ from pagednb.engine.build import EngineBuilder, EngineParts, ModelEngineBuilder,
 from pagednb.engine.call import Call
 from pagednb.engine.checked_prompts import CheckedPrompt, checked_prompts
 from pagednb.engine.core import EngineCore
-from pagednb.engine.input_processor import InputProcessor, Prompt
+from pagednb.engine.input_processor import InputProcessor, Prompt, TokenPrompt
 from pagednb.engine.loop import EngineLoop
 from pagednb.engine.metrics import EngineCounters
 from pagednb.engine.output_processor import OutputProcessor
@@ -71,6 +71,11 @@ class LLMEngine:
         return self._require_codec().tokenizer
 
     @property
+    def has_tokenizer(self) -> bool:
+        """Whether the engine takes and gives text."""
+        return self._codec is not None
+
+    @property
     def has_chat_template(self) -> bool:
         """Whether the model takes chat messages."""
         return self._codec is not None and self._codec.has_chat_template
@@ -94,9 +99,13 @@ class LLMEngine:
         """
         return self._require_codec().encode(texts, add_special_tokens=add_special_tokens)
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of token ids, special tokens included. Raises OptionError as ``tokenizer``."""
-        return self._require_codec().decoder.decode(token_ids, skip_special_tokens=False)
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """Return the text of token ids. Raises OptionError as ``tokenizer``."""
+        return self._require_codec().decoder.decode(token_ids, skip_special_tokens=skip_special_tokens)
+
+    def tokenize(self, prompts: Sequence[Prompt]) -> list[TokenPrompt]:
+        """Return prompts as the engine takes them. Raises PagednbError as ``InputProcessor.tokenize``."""
+        return self._input_processor.tokenize(prompts)
 
     def render_chat(self, messages: Sequence[Mapping[str, Any]], **template_kwargs: Any) -> str:
         """Lay chat messages out as the model's template wants them, up to where the answer begins.

@@ -21,7 +21,7 @@ from pagednb.scheduler.sequence import Sequence
 
 
 def scoring_of(sequence: Sequence, start: int, stop: int) -> PromptScoring | None:
-    """Return what a chunk over tokens ``start : stop`` of a sequence that wants scores is to score; None for nothing."""
+    """Return what a chunk over tokens ``start : stop`` of a sequence that wants scores is to score, if anything."""
     first = max(start, sequence.num_scored - 1)
     last = min(stop, sequence.request.num_prompt_tokens - 1)
     num_top = sequence.request.sampling_params.prompt_logprobs
