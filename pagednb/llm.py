@@ -9,15 +9,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from pagednb import envs
 from pagednb.beam_search_params import BeamSearchParams
 from pagednb.config import EngineConfig
 from pagednb.engine.beam_search import beam_search
 from pagednb.engine.llm_engine import LLMEngine
+from pagednb.engine.named_figures import Metric, named_figures
 from pagednb.engine.progress import load_bar, prompt_bar
-from pagednb.errors import OptionError, PromptError
+from pagednb.errors import NotSupportedYetError, OptionError, PromptError
 from pagednb.outputs import BeamSearchOutput, RequestOutput
 from pagednb.sampling_params import SamplingParams
 
@@ -26,6 +27,23 @@ if TYPE_CHECKING:
     from pagednb.engine.status import EngineStatus
 
 Message = Mapping[str, Any]
+
+_RELOAD = "shutdown() gives the memory back, and LLM(...) loads the model again."
+_POOLING = "Only models that write text are served."
+_NOT_BUILT_YET = {
+    "sleep": _RELOAD,
+    "wake_up": _RELOAD,
+    "encode": _POOLING,
+    "embed": _POOLING,
+    "classify": "frame.llm.classify sorts texts into labels with a model that writes text.",
+    "reward": _POOLING,
+    "score": "generate with prompt_logprobs=0 says how likely a text is.",
+}
+"""Methods of vLLM's class, each with what to do instead."""
+
+
+class MethodNotBuiltError(NotSupportedYetError, AttributeError):
+    """A method of vLLM's class that is not built yet; to ``hasattr`` it is not there."""
 
 
 class LLM:
@@ -116,6 +134,10 @@ class LLM:
         """Return what the engine is doing, as a table."""
         return self.engine.status()
 
+    def get_metrics(self) -> list[Metric]:
+        """Return the engine's figures of this moment, under vLLM's names where it has them."""
+        return named_figures(self.engine.status())
+
     def reset_prefix_cache(self) -> None:
         """Forget all cached prefixes that no running request uses."""
         self.engine.reset_prefix_cache()
@@ -123,6 +145,12 @@ class LLM:
     def shutdown(self) -> None:
         """End the engine and give its memory back. Safe to call twice."""
         self.engine.shutdown()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse in a sentence what vLLM's class has and this one has not yet; anything else does not exist."""
+        if name in _NOT_BUILT_YET:
+            raise MethodNotBuiltError(f"LLM.{name} is not built yet.", hint=_NOT_BUILT_YET[name])
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __enter__(self) -> Self:
         return self

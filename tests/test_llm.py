@@ -360,6 +360,24 @@ def test_unknown_and_unbuilt_options_are_named(folder: pathlib.Path) -> None:
         SamplingParams(extra_args={})
 
 
+@pytest.mark.parametrize("name", ["sleep", "wake_up", "encode", "embed", "classify", "score"])
+def test_methods_of_vllm_that_are_not_built_say_so(llm: LLM, name: str) -> None:
+    with pytest.raises(NotSupportedYetError, match=rf"LLM\.{name} is not built yet\. \w+"):
+        getattr(llm, name)("a")
+    assert not hasattr(llm, name)
+    with pytest.raises(AttributeError, match="no attribute 'slep'"):
+        llm.slep  # noqa: B018
+
+
+def test_metrics_have_vllms_names(llm: LLM) -> None:
+    before = {metric.name: metric.value for metric in llm.get_metrics()}
+    llm.generate(PROMPTS, GREEDY)
+    after = {metric.name: metric for metric in llm.get_metrics()}
+    assert after["vllm:generation_tokens"].value - before["vllm:generation_tokens"] == 24 * len(PROMPTS)
+    assert after["vllm:num_requests_running"].value == 0
+    assert {after["vllm:generation_tokens"].kind, after["vllm:kv_cache_usage_perc"].kind} == {"counter", "gauge"}
+
+
 def test_bars_appear_only_when_wanted(
     folder: pathlib.Path, llm: LLM, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

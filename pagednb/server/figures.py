@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pagednb.engine.named_figures import named_figures
 from pagednb.errors import PagednbError
 from pagednb.outputs import RequestOutput
 
@@ -90,24 +91,8 @@ class _EngineCollector(Collector):
             status = self._engine.status()
         except PagednbError:
             return
-        stats = status.scheduler
-        gauges: tuple[tuple[str, str, float], ...] = (
-            ("num_requests_running", "Sequences that run.", stats.num_running),
-            ("num_requests_waiting", "Sequences that wait.", stats.num_waiting),
-            ("kv_cache_usage_perc", "Share of the KV blocks in use, 0 to 1.", stats.num_used_blocks / stats.num_blocks),
-        )
-        counters = (
-            ("prompt_tokens", "Prompt tokens computed.", status.tokens_in),
-            ("generation_tokens", "Tokens generated.", status.tokens_out),
-            ("num_preemptions", "Preemptions.", stats.num_preemptions),
-            ("prefix_cache_queries", "Prompt tokens looked up.", stats.num_prefix_tokens_asked),
-            ("prefix_cache_hits", "Prompt tokens found.", stats.num_prefix_tokens_hit),
-        )
-        for name, text, value in gauges:
-            gauge = GaugeMetricFamily(f"vllm:{name}", text, labels=_LABELS)
-            gauge.add_metric((self._model_name,), value)
-            yield gauge
-        for name, text, total in counters:
-            counter = CounterMetricFamily(f"vllm:{name}", text, labels=_LABELS)
-            counter.add_metric((self._model_name,), total)
-            yield counter
+        for figure in named_figures(status):
+            kind = GaugeMetricFamily if figure.kind == "gauge" else CounterMetricFamily
+            family = kind(figure.name, figure.description, labels=_LABELS)
+            family.add_metric((self._model_name,), figure.value)
+            yield family
