@@ -12,6 +12,15 @@ import sys
 import pytest
 import torch
 
+try:
+    import hypothesis
+except ImportError:  # the tests of a GPU need none
+    pass
+else:
+    # no example has to be done in a given time: machines are busy
+    hypothesis.settings.register_profile("pagednb", deadline=None)
+    hypothesis.settings.load_profile("pagednb")
+
 HAS_CUDA = torch.cuda.is_available()
 
 if not HAS_CUDA:
