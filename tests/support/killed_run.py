@@ -15,9 +15,10 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Callable
 
 import pandas as pd
-import pyarrow.parquet  # noqa: F401  before the fork
+import pyarrow.parquet
 import torch
 import transformers  # noqa: F401  before the fork
 
@@ -25,6 +26,7 @@ import pagednb
 from pagednb.runner.model_runner import ModelRunner
 
 OPTIONS = {"temperature": 0, "max_tokens": 8, "progress": False, "cache": False}
+LABELS = ["delivery", "damage", "billing", "praise"]
 
 
 def frame(num_rows: int) -> pd.DataFrame:
@@ -49,10 +51,15 @@ def label(counter: mmap.mmap, folder: pathlib.Path, num_rows: int, out: pathlib.
 
 
 def start(counter: mmap.mmap, folder: pathlib.Path, num_rows: int, out: pathlib.Path, max_num_seqs: int = 2) -> int:
+    return forked(out, lambda: label(counter, folder, num_rows, out, max_num_seqs))
+
+
+def forked(out: pathlib.Path, work: Callable[[], None]) -> int:
+    """Return the id of a child that does the work and ends; an error is left in ``out``."""
     child = os.fork()
     if child == 0:
         try:
-            label(counter, folder, num_rows, out, max_num_seqs)
+            work()
         except BaseException as error:  # noqa: BLE001  the process ends here
             out.write_text(json.dumps(repr(error)))
         finally:
@@ -94,5 +101,44 @@ def killed_run(folder: pathlib.Path, num_rows: int, num_kills: int, seed: int) -
     }
 
 
+def classify(folder: pathlib.Path, num_rows: int, out: pathlib.Path, max_num_seqs: int = 32) -> None:
+    """Run a cell as everybody writes it, with a checkpoint's default settings."""
+    pagednb.load(device="cpu", max_num_seqs=max_num_seqs)
+    checkpoint = str(folder)
+    result = frame(num_rows).llm.classify("text", labels=LABELS, checkpoint=checkpoint, progress=False, cache=False)
+    out.write_text(json.dumps({"labels": result["label"].tolist(), "resumed": pagednb.last_run().figures.resumed}))
+
+
+def parts(folder: pathlib.Path) -> list[pathlib.Path]:
+    return list(folder.glob("part-*.parquet"))
+
+
+def killed_defaults(folder: pathlib.Path, num_rows: int, num_kills: int) -> dict[str, object]:
+    """Classify undisturbed, then killed each time a new part is there, then to the end."""
+    torch.set_num_threads(1)
+    out, whole = folder / "killed.json", folder / "whole.json"
+    os.waitpid(forked(whole, lambda: classify(folder / "whole", num_rows, whole)), 0)
+    num_killed = 0
+    for _ in range(num_kills):
+        num_parts = len(parts(folder / "killed"))
+        child = forked(out, lambda: classify(folder / "killed", num_rows, out, max_num_seqs=2))
+        while len(parts(folder / "killed")) == num_parts and not out.exists():
+            time.sleep(0.01)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        num_killed += not out.exists()
+    num_stored = sum(pyarrow.parquet.read_metadata(part).num_rows for part in parts(folder / "killed"))
+    os.waitpid(forked(out, lambda: classify(folder / "killed", num_rows, out)), 0)
+    undisturbed, killed = json.loads(whole.read_text()), json.loads(out.read_text())
+    return {
+        "num_killed": num_killed,
+        "num_stored": num_stored,
+        "resumed": killed["resumed"],
+        "are_equal": undisturbed["labels"] == killed["labels"],
+        "num_distinct": len(set(killed["labels"])),
+    }
+
+
 if __name__ == "__main__":
-    print(json.dumps(killed_run(pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
+    run = {"work": killed_run, "defaults": killed_defaults}[sys.argv[1]]
+    print(json.dumps(run(pathlib.Path(sys.argv[2]), *map(int, sys.argv[3:]))))

@@ -28,10 +28,16 @@ from pagednb.dataframe.results.callers import callers_level
 from pagednb.errors import CheckpointError, OptionError
 from pagednb.outputs import RequestOutput
 
+FIRST_PART_S = 1.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """Where a run keeps its rows, and how often: a part is written after ``every_rows`` rows or ``every_s`` seconds."""
+    """Where a run keeps its rows, and how often: a part is written after ``every_rows`` rows or ``every_s`` seconds.
+
+    A young run writes its first part after a second and then whenever a tenth of its time so far has gone by, until
+    that is ``every_s``: a short run that is killed keeps something too, and a long one has few parts.
+    """
 
     path: str | os.PathLike[str]
     every_rows: int = 1000
@@ -70,7 +76,8 @@ class CheckpointFolder:
             ) from error
         self.num_stored = sum(map(len, self._stored.values()))
         self._rows: list[dict[str, Any]] = []
-        self._due_s = time.perf_counter() + options.every_s
+        self._start_s = time.perf_counter()
+        self._due_s = self._next_due_s(self._start_s)
 
     def take(self, position: int, prompt: bytes, *, is_shared: bool) -> bytes | None:
         """Return the stored answer to a prompt, or None.
@@ -99,10 +106,13 @@ class CheckpointFolder:
 
     def write(self) -> None:
         """Write all rows that are not yet in a part."""
-        self._due_s = time.perf_counter() + self._options.every_s
+        self._due_s = self._next_due_s(time.perf_counter())
         if self._rows:
             _write_part(self.path, self._rows)
             self._rows = []
+
+    def _next_due_s(self, now_s: float) -> float:
+        return now_s + min(self._options.every_s, max(FIRST_PART_S, 0.1 * (now_s - self._start_s)))
 
     def _read_parts(self) -> dict[bytes, dict[int, bytes]]:
         """Answers by prompt, then by position."""

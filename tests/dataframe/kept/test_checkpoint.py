@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 import time
@@ -155,6 +156,22 @@ def test_a_spec_of_another_kind(content: str, tmp_path: pathlib.Path) -> None:
     (tmp_path / SPEC_FILE).write_text(content)
     with pytest.raises(CheckpointError, match="does not say what was run"):
         opened(tmp_path)
+
+
+def test_a_young_run_writes_sooner_than_an_old_one(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("pagednb.dataframe.kept.checkpoint.time.perf_counter", lambda: now_s)
+    folder, wrote_at_s = opened(tmp_path), []
+    for tick in range(2000):  # two rows a second
+        now_s = tick / 2
+        folder.add(tick, str(tick).encode(), answer("x"), None)
+        if len(parts_of(tmp_path)) > len(wrote_at_s):
+            wrote_at_s.append(now_s)
+    assert wrote_at_s[:3] == [1, 2, 3]
+    apart = [second - first for first, second in itertools.pairwise(wrote_at_s)]
+    assert apart == sorted(apart) and apart[-1] == 10
+    assert len(wrote_at_s) < 130
+    assert all(second - first <= max(1, 0.1 * first + 0.5) for first, second in itertools.pairwise(wrote_at_s))
 
 
 @pytest.mark.parametrize("options", [{"every_rows": "a"}, {"every_rows": 2.5}, {"every_s": None}, {"every_s": "1"}])
