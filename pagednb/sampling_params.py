@@ -65,8 +65,8 @@ class SamplingParams:
             they are of the whole vocabulary, before temperature, bias, penalties and constraints; at most one of the
             two may be given. The rank is reported of the chosen token only.
         prompt_logprobs: Report the same of the prompt's tokens from the second on, with 0 to 20 of the likeliest.
-            Cached prefixes are computed again, for the cache holds no scores; what was scored is shared: with the
-            other samples of ``n``, with prompts that need no scores, and by a request that lost its place.
+            What begins like a prompt that was scored before is neither computed nor scored again. A cached prefix
+            that nobody scored is computed again, for it can only be scored on the way.
         logit_bias: Token id -> what is added to its logit, -100 to 100.
         allowed_token_ids: Only these tokens are sampled; the model's end token too only if it is one of them.
         bad_words: Texts that the answer never holds as the tokens that the tokenizer makes of them, at the beginning

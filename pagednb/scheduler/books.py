@@ -14,6 +14,7 @@ from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.kv_cache.block_manager import BlockManager
 from pagednb.scheduler.row_checks import check_rows
 from pagednb.scheduler.row_table import RowTable
+from pagednb.scheduler.score_cache import ScoreCache
 from pagednb.scheduler.sequence import Sequence
 from pagednb.scheduler.stats import Counters, SlotUse
 from pagednb.scheduler.waiting_queue import WaitingQueue
@@ -26,6 +27,7 @@ class Books:
         self.config = config
         self.rows = RowTable(config.max_num_seqs)
         self.blocks = BlockManager(geometry, config.max_num_seqs, enable_prefix_caching=config.enable_prefix_caching)
+        self.scores = ScoreCache(geometry.block_size)
         self.waiting = WaitingQueue()
         self.counters = counters
         self._released_rows: list[int] = []  # not yet told to the runner

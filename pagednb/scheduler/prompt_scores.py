@@ -6,8 +6,8 @@ A token is scored at the position before it, so what the prefix cache answers ca
     scored already: their       | position num_scored - 1 must be computed
     blocks may be shared        | for the next score, and all after it
 
-A request that came for the first time shares nothing; one that was preempted shares up to where its scores end, and
-forks (``n > 1``) leave scoring to their parent. Blocks that scoring fills are shared like any other.
+So a request shares blocks up to where its scores end: those that it had before it was preempted, or those that the
+score cache keeps of blocks that another request scored. Forks (``n > 1``) leave scoring to their parent.
 """
 
 from __future__ import annotations
@@ -31,6 +31,14 @@ def scoring_of(sequence: Sequence, start: int, stop: int) -> PromptScoring | Non
     return PromptScoring(sequence.request.request_id, first - start, token_ids, num_top)
 
 
+def find_scores(books: Books, sequence: Sequence) -> None:
+    """Give a sequence that has no scores those that are kept of its prompt's leading blocks."""
+    num_top = sequence.request.sampling_params.prompt_logprobs
+    if sequence.num_scored == 1 and num_top is not None:
+        for part in books.scores.find(sequence.request.block_digests, num_top):
+            sequence.add_scores(part)
+
+
 def take_scores(books: Books, plan: SchedulerOutput, output: RunnerOutput) -> None:
     """Note the scores of an executed plan; those of requests that have left their row meanwhile are dropped."""
     first = 0
@@ -43,8 +51,8 @@ def take_scores(books: Books, plan: SchedulerOutput, output: RunnerOutput) -> No
         first = part.stop
         rows, request_ids = np.array([chunk.row]), np.array([request_id])
         if books.rows.is_current(rows, request_ids, plan.step)[0]:
-            logprobs = output.prompt_logprobs
-            books.rows.sequence(chunk.row).add_scores(
+            logprobs, sequence = output.prompt_logprobs, books.rows.sequence(chunk.row)
+            sequence.add_scores(
                 PromptLogprobs(
                     token_ids=token_ids,
                     logprobs=logprobs.sampled_logprobs[part].copy(),
@@ -53,3 +61,5 @@ def take_scores(books: Books, plan: SchedulerOutput, output: RunnerOutput) -> No
                     top_logprobs=logprobs.top_logprobs[part, :num_top].copy(),
                 )
             )
+            if not sequence.wants_scores:
+                books.scores.put(sequence.request.block_digests, sequence.scores)

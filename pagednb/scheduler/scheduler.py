@@ -120,6 +120,7 @@ class Scheduler:
     def reset_prefix_cache(self) -> None:
         """Forget cached prefixes; running requests keep their blocks."""
         self._books.blocks.reset_prefix_cache()
+        self._books.scores.clear()
 
     # one step
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pagednb.scheduler.books import Books
+from pagednb.scheduler.prompt_scores import find_scores
 from pagednb.scheduler.sequence import Sequence
 
 
@@ -33,6 +34,8 @@ def find_start(books: Books, sequence: Sequence, *, step: int) -> Start:
         *shared, copied = blocks.table(parent_row)[: blocks.blocks_for(len(token_ids))].tolist()
         shared_block_ids = np.array(shared, dtype=np.int32)
         return Start(shared_block_ids, len(token_ids) - 1, num_wanted - len(shared), copied)
+    if sequence.wants_scores:
+        find_scores(books, sequence)
     shareable = token_ids[: sequence.num_scored] if sequence.wants_scores else token_ids
     match = blocks.find_prefix(sequence.block_digests, shareable, sequence.request.cache_salt)
     return Start(match.block_ids, match.num_tokens, num_wanted - match.num_used, match.copied_block_id)
