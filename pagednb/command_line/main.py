@@ -7,7 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from pagednb.command_line.bench import BENCH
+from pagednb.command_line.chat import CHAT
 from pagednb.command_line.command import Command
+from pagednb.command_line.demo import DEMO
 from pagednb.command_line.label import LABEL
 from pagednb.command_line.models import MODELS
 from pagednb.command_line.parser import CommandParser
@@ -21,7 +23,9 @@ EXIT_WRONG_OPTIONS = 2
 EXIT_INTERRUPTED = 130
 """What shells report of a command that Ctrl-C ended: 128 plus the signal's number."""
 
-COMMANDS: Mapping[str, Command] = {command.name: command for command in (LABEL, RUN_BATCH, SERVE, BENCH, MODELS)}
+COMMANDS: Mapping[str, Command] = {
+    command.name: command for command in (DEMO, CHAT, LABEL, RUN_BATCH, SERVE, BENCH, MODELS)
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
