@@ -149,7 +149,7 @@ class _Line:
         """Draw a row; draws nothing that has not changed."""
         self._row = row
         confidence = self._model.confidence(row)
-        sure = "" if confidence is None else f"<b>{confidence:.0%}</b> "
+        sure = "" if confidence is None else f"<b>{confidence:.1%}</b> "
         text = self._model.text(row)
         text = text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
         self.said.value = f"<div style='{_TEXT_STYLE}'>{sure}{html.escape(text)}</div>"

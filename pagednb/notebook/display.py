@@ -21,6 +21,8 @@ BYTES_A_BYTE = 24
 """Every update sends the whole text again. Beyond what is free, all updates together are so many times the text at
 most: then an update waits until the text has grown by a 24th, which is less than anybody has read meanwhile."""
 
+_INTERRUPTED, _FAILED = "interrupted", "stopped by an error"
+
 
 def stream_to_display(
     steps: Iterable[RequestOutput],
@@ -41,8 +43,10 @@ def stream_to_display(
         for output in steps:
             view.grow(_texts(output, opening))
     except BaseException as error:
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped by an error"
-        view.end(_texts(output, opening) if output else [""], note=f"⏹ {reason}")
+        is_interrupt = isinstance(error, KeyboardInterrupt)
+        view.end(_texts(output, opening) if output else [""], note=f"■ {_INTERRUPTED if is_interrupt else _FAILED}")
+        if is_interrupt:  # IPython's hook: sixty lines of our files below the text would tell a person nothing
+            error._render_traceback_ = lambda: ["KeyboardInterrupt: the text so far is kept."]  # type: ignore[attr-defined]
         raise
     assert output is not None, "a stream yields at least its finished output"
     view.end(_texts(output, opening), note=_truncation(output))

@@ -123,8 +123,8 @@ def test_an_early_end_keeps_the_text_and_passes_through(shell: RaisingShell, end
     stream = Stream(num_steps=3, step_s=0.001, ending=ending)
     last = stream.show(shell)[-1][1]
     assert stream.result is ending
-    assert last["data"]["text/markdown"] == f"word word word \n\n*⏹ {note}*"
-    assert last["data"]["text/plain"] == f"word word word \n[⏹ {note}]"
+    assert last["data"]["text/markdown"] == f"word word word \n\n*■ {note}*"
+    assert last["data"]["text/plain"] == f"word word word \n[■ {note}]"
 
 
 def test_a_cut_text_says_so(shell: RaisingShell) -> None:

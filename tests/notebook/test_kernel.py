@@ -57,8 +57,8 @@ def test_an_interrupt_keeps_the_partial_text_and_the_next_cell_works(kernel: Rea
     assert executed.reply["ename"] == "KeyboardInterrupt"
     last = executed.display_data[-1]["content"]["data"]
     assert len(last["text/plain"]) > 40
-    assert last["text/plain"].endswith("[⏹ interrupted]")
-    assert last["text/markdown"].endswith("*⏹ interrupted*")
+    assert last["text/plain"].endswith("[■ interrupted]")
+    assert last["text/markdown"].endswith("*■ interrupted*")
     after = kernel.run("line = %generate --max-tokens 5 where is my order\nprint(line)").stdout
     assert after == before
     books = kernel.run(

@@ -217,7 +217,8 @@ def test_an_interrupt_passes_through_and_closes_the_stream(shell: RaisingShell, 
     engine.fault = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         shell.run("%%generate -o answer\nhi")
-    assert shell.outputs[-1].data["text/plain"] == "one two\n[⏹ interrupted]"
+    assert shell.outputs[-1].data["text/plain"] == "one two\n[■ interrupted]"
+    assert shell.stdout.strip() == "KeyboardInterrupt: the text so far is kept."
     assert engine.num_open_streams == 0
     assert "answer" not in shell.names
     assert shell.names["_llm"] == "before"

@@ -28,7 +28,7 @@ def test_buttons_and_choices_decide() -> None:
     model = review(3)
     table = ReviewTable(model)
     line = table.lines[1]
-    assert "&lt;b&gt;1" in line.said.value and "50%" in line.said.value and "<b>1" not in line.said.value
+    assert "&lt;b&gt;1" in line.said.value and "50.0%" in line.said.value and "<b>1" not in line.said.value
     line.button.click()
     assert line.button.description == "✓ accepted" and table.lines[1] is line
     table.lines[2].choice.value = "b"

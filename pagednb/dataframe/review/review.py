@@ -15,12 +15,13 @@ import pandas as pd
 
 from pagednb.dataframe.kept.paths import given_path
 from pagednb.dataframe.results.columns import as_label
+from pagednb.dataframe.results.html_table import html_table
 from pagednb.dataframe.review.decision_file import DecisionFile, check_labels
 from pagednb.dataframe.review.decisions import DecisionLog, decision_log
 from pagednb.dataframe.review.rows import review_rows
 from pagednb.errors import OptionError
 
-MAX_REPR_ROWS = 10
+MAX_HTML_ROWS = 8
 
 
 class Review:
@@ -165,7 +166,15 @@ class Review:
         return f"<pagednb review of {self._into!r}: {self.num_reviewed:,} of {len(self):,} rows reviewed>"
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.table._repr_mimebundle_(**options) | {"text/plain": repr(self)}
+        return self.table._repr_mimebundle_(**options) | {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+    def _repr_html_(self) -> str:
+        """The first rows as a table that stays where no kernel runs: in a saved notebook, on a page."""
+        rows = range(min(len(self), MAX_HTML_ROWS))
+        cells = [(row, self.label(row), _percent(self.confidence(row)), self.text(row)) for row in rows]
+        more = f"<p>and {len(self) - len(rows):,} more</p>" if len(self) > len(rows) else ""
+        heading = f"<p>{self.num_reviewed:,} of {len(self):,} rows reviewed</p>"
+        return heading + html_table(("", self._into, "confidence", "text"), cells) + more
 
     def _position(self, row: int) -> int:
         return int(self._rows.positions[self._checked(row)])
@@ -205,3 +214,7 @@ class Review:
         column = self._frame[label]
         known = column.notna().to_numpy()
         return list(zip(self._rows.keys[known].tolist(), column[known].tolist(), strict=True))
+
+
+def _percent(confidence: float | None) -> str:
+    return "" if confidence is None else f"{confidence:.1%}"

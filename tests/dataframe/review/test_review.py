@@ -49,6 +49,7 @@ def test_decisions_are_written_in_a_copy() -> None:
     review.accept(2)
     assert (review.is_changed(0), review.is_changed(1), review.is_changed(2)) == (True, False, False)
     assert repr(review) == "<pagednb review of 'team': 2 of 3 rows reviewed>"
+    assert "2 of 3 rows reviewed" in review._repr_html_() and review._repr_html_().count("<tr>") == 1 + 3
     result = review.frame
     pd.testing.assert_frame_equal(DATA, before)
     assert reviewed(result) == [None, "b", "c", None, None]
