@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 # other notebook kernels that are in use, beside the one in constraints.txt
 IPYKERNELS := 6.31.0 7.1.0 7.3.0
 KERNEL_FOLDERS := $(IPYKERNELS:%=.cache/ipykernel/%)
+# the oldest pandas that is supported, beside the one in constraints.txt
+PANDAS_22 := .cache/pandas/2.2.3
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-ipykernels test-gpu test-browser lint lab docs screenshots bench clean
+.PHONY: help demo test test-ipykernels test-pandas22 test-gpu test-browser lint lab docs screenshots bench clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -23,6 +25,10 @@ test-ipykernels: $(READY) $(KERNEL_FOLDERS)  ## Run the tests in real notebook k
 	for folder in $(KERNEL_FOLDERS); do \
 		echo $$folder; PYTHONPATH=$(CURDIR)/$$folder $(BIN)/python -m pytest tests/notebook/test_kernel*.py || exit 1; \
 	done
+
+test-pandas22: $(READY) $(PANDAS_22)  ## Run the tests of dataframes again, on pandas 2.2.
+	PYTHONPATH=$(CURDIR)/$(PANDAS_22) $(BIN)/python -c 'import pandas; assert pandas.__version__.startswith("2.2.")'
+	PYTHONPATH=$(CURDIR)/$(PANDAS_22) $(BIN)/python -m pytest tests/dataframe --deselect tests/dataframe/kept/test_kills.py
 
 test-gpu:  ## Run the kernel, engine and parity tests on this machine's GPU, in the current Python environment.
 	python3 -m pytest tests/kernels tests/runner tests/gpu -m "gpu or not gpu"
@@ -59,6 +65,10 @@ $(READY): constraints.txt pyproject.toml
 $(KERNEL_FOLDERS): .cache/ipykernel/%: $(READY)
 	rm -rf $@
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ ipykernel==$*
+
+$(PANDAS_22): $(READY)
+	rm -rf $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ pandas==$(@F) pytz tzdata
 
 # what an extra of pyproject.toml brings beyond the above
 $(VENV)/.%-ready: $(READY)

@@ -126,8 +126,10 @@ def _with_rows(
 def _filled(column: pd.Series, rows: np.ndarray, answers: pd.Series) -> Any:
     """The column's array with answers at some positions, in its dtype or, if it was changed since, one for both."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        labels = answers.dropna().unique().tolist()
-        column = column.cat.add_categories([label for label in labels if label not in column.cat.categories])
+        known = column.cat.categories
+        added = [label for label in answers.dropna().unique().tolist() if label not in known]
+        # add_categories of pandas 2.2 forgets that the categories are strings
+        column = column.cat.set_categories(known.append(pd.Index(added, dtype=known.dtype)))
     elif answers.dtype not in (column.dtype, object):
         column = column.astype(pd.concat([column, answers]).dtype)
     values = column.array.copy()
