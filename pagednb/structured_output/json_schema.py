@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pagednb.errors import SchemaError
+from pagednb.structured_output.schema_check import check_schema
 
 Schema = dict[str, Any]
 
@@ -29,7 +30,7 @@ def parse_schema(text: str) -> Schema:
     """Return the JSON Schema that a text holds.
 
     Raises:
-        SchemaError: the text is no JSON object.
+        SchemaError: the text is no JSON object, or no JSON Schema.
     """
     try:
         schema = json.loads(text, parse_constant=_refuse_constant)
@@ -37,6 +38,7 @@ def parse_schema(text: str) -> Schema:
         raise SchemaError(f"schema is not valid JSON: {error}.") from error
     if not isinstance(schema, dict):
         raise SchemaError(f"schema must be a JSON object, not {text[:60]!r}.")
+    check_schema(schema)
     return schema
 
 
@@ -44,12 +46,14 @@ def compact(schema: Schema) -> str:
     """Return the schema as the engine gets it: one line, notes left out, and narrower where it was open.
 
     An object with named properties gets no others unless it says so, and a whole number without bounds stays within
-    ``MAX_INTEGER``: an answer that fits this schema fits the given one.
+    ``MAX_INTEGER``: an answer that fits this schema fits the given one. Schemas that add up, and what they refer to,
+    stay as they are.
+
+    Raises:
+        SchemaError: a reference leads nowhere.
     """
     short = _without_notes(schema)
-    if _is_narrowable(short):
-        short = _narrowed(short)
-    return json.dumps(short, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(_narrowed_where_possible(short), separators=(",", ":"), ensure_ascii=False)
 
 
 def inlined(schema: Schema, *, all_required: bool = False, path: str = "schema") -> Schema:
@@ -88,18 +92,48 @@ def resolve(root: Schema, reference: str) -> Schema:
     node: Any = root
     head, *steps = reference.split("/")
     for step in steps:
-        name = step.replace("~1", "/").replace("~0", "~")
+        name = _unescaped(step)
         node = node.get(name) if isinstance(node, dict) else None
     if head != "#" or not isinstance(node, dict):
         raise SchemaError(f"schema refers to {reference!r}, which it does not hold.")
     return node
 
 
-def _is_narrowable(node: Schema) -> bool:
-    """Whether narrowing the parts narrows the whole: not so below ``not`` or ``oneOf``, nor where schemas add up."""
-    if node.keys() & _COMBINED or ("anyOf" in node and "properties" in node):
-        return False
-    return all(_is_narrowable(child) for child in _children(node))
+def _unescaped(step: str) -> str:
+    return step.replace("~1", "/").replace("~0", "~")
+
+
+def _narrowed_where_possible(root: Schema) -> Schema:
+    narrowed = _narrowed(root)
+    for reference in _open_references(root):
+        steps = reference.split("/")[1:]
+        if len(steps) != 2 or steps[0] not in ("$defs", "definitions"):
+            return root  # a part of a part
+        name = _unescaped(steps[1])
+        narrowed[steps[0]][name] = root[steps[0]][name]
+    return narrowed
+
+
+def _open_references(root: Schema) -> set[str]:
+    """References below schemas that add up: narrowing what they name could make the whole wider, or empty."""
+    found: set[str] = set()
+
+    def visit(node: Schema, is_open: bool) -> None:
+        is_open = is_open or _adds_up(node)
+        reference = node.get("$ref")
+        if is_open and reference is not None and reference not in found:
+            found.add(reference)
+            visit(resolve(root, reference), True)
+        for child in _children(node):
+            visit(child, is_open)
+
+    visit(root, False)
+    return found
+
+
+def _adds_up(node: Schema) -> bool:
+    """Whether several schemas speak of one value, or one of them must not fit."""
+    return not _COMBINED.isdisjoint(node) or ("properties" in node and not {"anyOf", "$ref"}.isdisjoint(node))
 
 
 def _without_notes(node: Schema) -> Schema:
@@ -107,6 +141,8 @@ def _without_notes(node: Schema) -> Schema:
 
 
 def _narrowed(node: Schema) -> Schema:
+    if _adds_up(node):
+        return node
     node = dict(node)
     if "properties" in node and "patternProperties" not in node:
         node.setdefault("additionalProperties", False)

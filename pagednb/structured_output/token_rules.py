@@ -16,9 +16,7 @@ _BITS = 32
 class TokenRules:
     """What may be sampled after an output."""
 
-    def __init__(
-        self, vocab_size: int, *, allowed: Sequence[int] | None, banned: Iterable[Sequence[int]] = ()
-    ) -> None:
+    def __init__(self, vocab_size: int, *, allowed: Sequence[int] | None, banned: Iterable[Sequence[int]] = ()) -> None:
         """Args:
         vocab_size: tokens that the model knows.
         allowed: token ids below ``vocab_size``; None for all.

@@ -235,6 +235,34 @@ def test_schemas_that_add_up_are_not_narrowed() -> None:
     assert jsonschema.Draft202012Validator(json.loads(compact({"allOf": parts}))).is_valid({"a": 1, "b": 2})
 
 
+def test_an_object_beside_schemas_that_add_up_is_narrowed() -> None:
+    bounded = {"allOf": [{"type": "integer"}, {"minimum": 3}]}
+    schema = {"type": "object", "properties": {"a": bounded, "b": {"type": "object", "properties": {"c": {}}}}}
+    narrow = json.loads(compact(schema))
+    assert narrow["additionalProperties"] is narrow["properties"]["b"]["additionalProperties"] is False
+    assert narrow["properties"]["a"] == bounded
+
+
+def test_what_schemas_that_add_up_refer_to_stays_open() -> None:
+    part = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    schema = {
+        "$defs": {"part": part, "other": part},
+        "type": "object",
+        "properties": {
+            "whole": {"$ref": "#/$defs/part", "properties": {"b": {"type": "boolean"}}, "required": ["b"]},
+            "alone": {"$ref": "#/$defs/other"},
+        },
+    }
+    narrow = json.loads(compact(schema))
+    assert narrow["$defs"] == {"part": part, "other": part | {"additionalProperties": False}}
+    validator = jsonschema.Draft202012Validator(narrow)
+    assert validator.is_valid({"whole": {"a": True, "b": True}, "alone": {"a": True}})
+    assert not validator.is_valid({"alone": {"a": True, "b": True}})
+    assert json.loads(compact({**schema, "oneOf": [{"$ref": "#/properties/alone"}]})) == schema | {
+        "oneOf": [{"$ref": "#/properties/alone"}]
+    }
+
+
 def test_references_are_filled_in() -> None:
     text = '{"$defs": {"a": {"type": "integer"}}, "type": "object", "properties": {"x": {"$ref": "#/$defs/a"}}}'
     assert inlined(json_schema_of(text))["properties"] == {"x": {"type": "integer"}}
