@@ -99,11 +99,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pagednb.benchmark",
         "pagednb.dataframe.accessor",
         "pagednb.dataframe.table_file",
+        "pagednb.doctor",
         "pagednb.embedded_model",
         "pagednb.models.local_models",
         "pagednb.rendering.thinking",
         "pagednb.server",
     },
+    # it looks at the machine from outside, and asks one model
+    "pagednb.doctor": TOP_FILES | {"pagednb.llm"},
     "pagednb.server": TOP_FILES | SURFACE_FILES | ENGINE | {"pagednb.rendering.thinking"},
     "pagednb.server.__main__": {"pagednb.command_line"},
     "pagednb": TOP_FILES

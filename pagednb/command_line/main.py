@@ -10,6 +10,7 @@ from pagednb.command_line.bench import BENCH
 from pagednb.command_line.chat import CHAT
 from pagednb.command_line.command import Command
 from pagednb.command_line.demo import DEMO
+from pagednb.command_line.doctor import DOCTOR
 from pagednb.command_line.label import LABEL
 from pagednb.command_line.models import MODELS
 from pagednb.command_line.parser import CommandParser
@@ -24,7 +25,7 @@ EXIT_INTERRUPTED = 130
 """What shells report of a command that Ctrl-C ended: 128 plus the signal's number."""
 
 COMMANDS: Mapping[str, Command] = {
-    command.name: command for command in (DEMO, CHAT, LABEL, RUN_BATCH, SERVE, BENCH, MODELS)
+    command.name: command for command in (DEMO, CHAT, LABEL, RUN_BATCH, SERVE, BENCH, MODELS, DOCTOR)
 }
 
 
