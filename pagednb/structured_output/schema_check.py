@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pagednb.checks import is_whole
 from pagednb.errors import SchemaError, nearest_name
 
 TYPES = ("string", "integer", "number", "boolean", "null", "array", "object")
@@ -32,7 +31,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return (is_whole(value) or (isinstance(value, float) and value.is_integer())) and value >= 0
+    return _is_number(value) and value >= 0 and (isinstance(value, int) or value.is_integer())
 
 
 def _is_flag(value: Any) -> bool:
