@@ -9,17 +9,20 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, get_args
 
 from pagednb import envs
 from pagednb.beam_search_params import BeamSearchParams
+from pagednb.checks import require, require_flags
 from pagednb.config import EngineConfig
 from pagednb.engine.beam_search import beam_search
+from pagednb.engine.embedding import as_embedding, as_score, embed
 from pagednb.engine.llm_engine import LLMEngine
 from pagednb.engine.named_figures import Metric, named_figures
 from pagednb.engine.progress import load_bar, prompt_bar
 from pagednb.errors import NotSupportedYetError, OptionError, PromptError
-from pagednb.outputs import BeamSearchOutput, RequestOutput
+from pagednb.outputs import BeamSearchOutput, Embedding, PoolingOutput, RequestOutput, Score
+from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -33,11 +36,8 @@ _POOLING = "Only models that write text are served."
 _NOT_BUILT_YET = {
     "sleep": _RELOAD,
     "wake_up": _RELOAD,
-    "encode": _POOLING,
-    "embed": _POOLING,
     "classify": "frame.llm.classify sorts texts into labels with a model that writes text.",
     "reward": _POOLING,
-    "score": "generate with prompt_logprobs=0 says how likely a text is.",
 }
 """Methods of vLLM's class, each with what to do instead."""
 
@@ -121,6 +121,48 @@ class LLM:
                 f"Parameters of type {type(params).__name__} are not valid.", hint="Give BeamSearchParams(...)."
             )
         return beam_search(self.engine, _as_list(prompts), params)
+
+    def embed(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        pooling: Pooling = "last",
+        normalize: bool = True,
+        truncate_prompt_tokens: int | None = None,
+    ) -> list[PoolingOutput[Embedding]]:
+        """Return each prompt as a vector of the model's last hidden states: the last token's, the first's, or the mean.
+
+        A model that writes text was not made for this; what it gives is a start. ``normalize`` makes them of length 1.
+
+        Raises:
+            PagednbError: as ``generate``; a prompt needs room for one more token.
+        """
+        require_flags(normalize=normalize)
+        require(pooling in get_args(Pooling), "pooling", pooling, f"one of {get_args(Pooling)}")
+        outputs = embed(self.engine, _as_list(prompts), pooling=pooling, truncate_prompt_tokens=truncate_prompt_tokens)
+        return [as_embedding(output, normalize=normalize) for output in outputs]
+
+    def encode(
+        self, prompts: Prompt | Sequence[Prompt], *, pooling: Pooling = "last", normalize: bool = False
+    ) -> list[PoolingOutput[Embedding]]:
+        """Return what ``embed`` does, as long as the model made the vectors. Raises as that."""
+        return self.embed(prompts, pooling=pooling, normalize=normalize)
+
+    def score(
+        self, text_1: Prompt | Sequence[Prompt], text_2: Prompt | Sequence[Prompt], *, pooling: Pooling = "last"
+    ) -> list[PoolingOutput[Score]]:
+        """Return how alike texts are, -1 to 1: the cosine of their embeddings, one text with each or pair by pair.
+
+        Raises:
+            OptionError: the lists are of different lengths, and the first is no single text.
+            PagednbError: as ``embed``.
+        """
+        first, second = _as_list(text_1), _as_list(text_2)
+        if len(first) not in (1, len(second)):
+            raise OptionError(f"{len(first)} texts cannot be paired with {len(second)}.", hint="Give as many, or one.")
+        embedded = self.embed([*first, *second], pooling=pooling)
+        ones, others = embedded[: len(first)], embedded[len(first) :]
+        return [as_score(*pair) for pair in zip(ones * (len(others) // len(ones) if ones else 0), others, strict=True)]
 
     def get_tokenizer(self) -> Any:
         """Return transformers' tokenizer of the model."""

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from typing import Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +63,33 @@ class BeamSearchOutput:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """One text as numbers, ``[hidden_size]``."""
+
+    embedding: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score:
+    """How alike two texts are."""
+
+    score: float
+
+
+Pooled = TypeVar("Pooled", Embedding, Score)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PoolingOutput(Generic[Pooled]):
+    """A prompt and what was made of it, in vLLM's shape."""
+
+    request_id: str
+    prompt_token_ids: tuple[int, ...]
+    outputs: Pooled
+    finished: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RequestMetrics:
     """Times of one request, seconds on ``time.perf_counter``'s clock."""
 
@@ -73,7 +103,7 @@ class RequestOutput:
     """A prompt and its completions; ``finished`` is False only for the steps of a stream.
 
     ``prompt_logprobs`` has one dict a prompt token (token id -> Logprob) when asked for; the first is None, since
-    nothing comes before that token.
+    nothing comes before that token. ``embedding``: float32 ``[hidden_size]``, when that was asked for.
     """
 
     request_id: str
@@ -82,6 +112,7 @@ class RequestOutput:
     outputs: tuple[CompletionOutput, ...]
     finished: bool = True
     prompt_logprobs: tuple[dict[int, Logprob] | None, ...] | None = None
+    embedding: np.ndarray | None = None
     num_cached_tokens: int = 0
     metrics: RequestMetrics | None = None
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from pagednb.sampling_params import SamplingParams
 from pagednb.structured_output.matcher import TokenGrammar
 from pagednb.structured_output.token_rules import TokenRules
+
+Pooling = Literal["mean", "last", "cls"]
+"""What stands for a prompt: the mean of its tokens' last hidden states, that of its last token, or of its first."""
 
 
 class FinishReason(enum.StrEnum):
@@ -43,6 +46,7 @@ class Request:
             scheduler computes itself.
         grammar: what its tokens must match, compiled from ``sampling_params``; None allows everything.
         token_rules: tokens that are ruled out besides; None for none.
+        pooling: of its prompt's hidden states; None for none. What is generated then does not matter.
     """
 
     request_id: int
@@ -57,6 +61,7 @@ class Request:
     block_digests: tuple[bytes, ...] = ()
     grammar: TokenGrammar | None = None
     token_rules: TokenRules | None = None
+    pooling: Pooling | None = None
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -149,7 +154,7 @@ class RequestUpdate:
     the complete output (a stop token included) and no further update follows. ``stop_token_id`` is the stop token that
     ended it, None when it was EOS or something else; ``stop_match`` is the stop string, found by the engine loop.
     ``prompt_logprobs``, if the request asked for them, are of its prompt from the second token on. ``error`` says what
-    ended it when that was a mistake in the caller's own code.
+    ended it when that was a mistake in the caller's own code. ``embedding``: float32 ``[hidden_size]``, if pooled.
     """
 
     request_id: int
@@ -162,3 +167,4 @@ class RequestUpdate:
     stop_match: StopMatch | None = None
     prompt_logprobs: tuple[PromptLogprobs, ...] = ()
     error: str | None = None
+    embedding: np.ndarray | None = None

@@ -20,7 +20,7 @@ from pagednb.engine.stop_strings import StopScanner
 from pagednb.engine.submission import Submission
 from pagednb.errors import ContextLengthError, PromptError
 from pagednb.outputs import RequestOutput
-from pagednb.request import Request
+from pagednb.request import Pooling, Request
 from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -43,8 +43,10 @@ class Call(Generic[Key]):
         stream: bool,
         priority: int,
         mailbox: Mailbox | None = None,
+        pooling: Pooling | None = None,
     ) -> None:
         self._loop = loop
+        self._pooling = pooling
         self._input_processor = input_processor
         self._decoder = decoder
         self._stream = stream
@@ -107,7 +109,9 @@ class Call(Generic[Key]):
         return [each for prompt in prompts for each in self._tokenize_each([prompt])]
 
     def _make_requests(self, prompt: TokenPrompt, params: SamplingParams) -> tuple[Request, ...]:
-        return self._input_processor.make_requests(prompt, params, stream=self._stream, priority=self._priority)
+        return self._input_processor.make_requests(
+            prompt, params, stream=self._stream, priority=self._priority, pooling=self._pooling
+        )
 
     def _hand_over(self, batch: Sequence[tuple[Key, TokenPrompt, tuple[Request, ...]]]) -> None:
         # expected before they are sent: an interrupt in between aborts requests that the engine never saw

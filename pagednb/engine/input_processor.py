@@ -16,7 +16,7 @@ from pagednb.config import CacheGeometry
 from pagednb.engine.tokenization import TextCodec
 from pagednb.errors import ContextLengthError, OptionError, PromptError
 from pagednb.kv_cache.prefix_cache import BlockHasher
-from pagednb.request import Request
+from pagednb.request import Pooling, Request
 from pagednb.sampling_params import SamplingParams
 from pagednb.structured_output.matcher import TokenGrammar
 from pagednb.structured_output.token_rules import TokenRules
@@ -80,7 +80,13 @@ class InputProcessor:
         ]
 
     def make_requests(
-        self, prompt: TokenPrompt, params: SamplingParams, *, stream: bool, priority: int
+        self,
+        prompt: TokenPrompt,
+        params: SamplingParams,
+        *,
+        stream: bool,
+        priority: int,
+        pooling: Pooling | None = None,
     ) -> tuple[Request, ...]:
         """Return ``params.num_sequences`` requests; those after the first are its children and share its prompt.
 
@@ -113,6 +119,7 @@ class InputProcessor:
                 block_digests=block_digests,
                 grammar=grammar,
                 token_rules=token_rules,
+                pooling=pooling,
             )
             for index, request_id in enumerate(request_ids)
         )

@@ -22,6 +22,7 @@ from pagednb.engine.output_processor import OutputProcessor
 from pagednb.engine.status import EngineStatus
 from pagednb.errors import OptionError, RequestCancelledError
 from pagednb.outputs import RequestOutput
+from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -141,17 +142,26 @@ class LLMEngine:
         returns_prompts: bool = True,
         deltas: bool = False,
         mailbox: Mailbox | None = None,
+        pooling: Pooling | None = None,
     ) -> Call[Any]:
         """Return a ``Call`` to submit requests to, in a ``with`` block. Lower priorities run first.
 
         Without ``returns_prompts`` outputs lack their prompts: it takes time to make Python numbers of all tokens. With
-        ``deltas`` a stream's outputs hold only what is new. News arrive in ``mailbox``, if one is given.
+        ``deltas`` a stream's outputs hold only what is new. News arrive in ``mailbox``, if one is given. Under
+        ``pooling`` outputs bring the embeddings of their prompts.
         """
         self._loop.raise_if_over()
         decoder = None if self._codec is None else self._codec.decoder
         outputs = OutputProcessor(decoder, returns_prompts=returns_prompts, deltas=deltas)
         return Call(
-            self._loop, self._input_processor, outputs, decoder, stream=stream, priority=priority, mailbox=mailbox
+            self._loop,
+            self._input_processor,
+            outputs,
+            decoder,
+            stream=stream,
+            priority=priority,
+            mailbox=mailbox,
+            pooling=pooling,
         )
 
     def generate(

@@ -187,6 +187,7 @@ class OutputProcessor:
             outputs=tuple(self._completion(index, sequence) for index, sequence in enumerate(group.returned)),
             finished=is_finished,
             prompt_logprobs=self._prompt_logprobs(group),
+            embedding=None if first.last is None else first.last.embedding,
             num_cached_tokens=0 if first.last is None else first.last.num_cached_tokens,
             metrics=RequestMetrics(
                 arrival_s=group.arrival_s, first_token_s=group.first_token_s, finished_s=group.finished_s

@@ -83,7 +83,7 @@ class ModelRunner:
         return total_bytes - free_bytes, torch.cuda.memory_reserved(device)
 
     def _run(self, parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> StepTokens:
-        if self.graphs is None or plan.has_scoring:
+        if self.graphs is None or plan.has_scoring or plan.has_pooling:
             return run_eagerly(parts, plan, shape)
         graphed = self.graphs.run(plan, shape)
         if graphed is not None:

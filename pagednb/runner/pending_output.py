@@ -18,6 +18,7 @@ class PendingOutput:
     def __init__(self, tokens: StepTokens, *, previous_end: torch.cuda.Event | None = None) -> None:
         self._where = tokens.where
         self._failures = tokens.failures
+        self._pooled = None if tokens.pooled is None else to_host(tokens.pooled)
         self._host_copies = tokens.host_copies
         if tokens.host_copies:
             # an allocation less: every call into torch is one in which another thread may take the interpreter lock
@@ -50,6 +51,7 @@ class PendingOutput:
             logprobs=None if self._logprobs is None else self._logprobs.to_arrays(),
             prompt_logprobs=None if self._prompt_logprobs is None else self._prompt_logprobs.to_arrays(),
             failures=self._failures,
+            pooled=None if self._pooled is None else self._pooled.numpy(),
             device_s=self._device_s(),
         )
 

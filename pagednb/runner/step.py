@@ -13,6 +13,7 @@ import torch
 from pagednb.forward_batch import ForwardBatch
 from pagednb.kernels.row_state import StepInputs
 from pagednb.runner.device_parts import DeviceParts
+from pagednb.runner.pooling import pool
 from pagednb.runner.prompt_scoring import PromptScorer
 from pagednb.runner.step_buffer import StepBuffer
 from pagednb.runner.step_shape import StepShape
@@ -30,6 +31,7 @@ class StepTokens(NamedTuple):
         logprobs: of the rows that asked.
         prompt_logprobs: of the prompt tokens that the plan's chunks score.
         failures: sampled rows whose callers' code failed.
+        pooled: float32 ``[num_pooled, hidden_size]``, what the plan's chunks add to embeddings.
         host_copies: host tensors like ``token_ids`` that are free; whoever takes one puts it back. None when it is not
             worth keeping any.
     """
@@ -39,6 +41,7 @@ class StepTokens(NamedTuple):
     logprobs: LogprobTensors | None = None
     prompt_logprobs: LogprobTensors | None = None
     failures: tuple[SampleFailure, ...] = ()
+    pooled: torch.Tensor | None = None
     host_copies: list[torch.Tensor] | None = None
 
 
@@ -53,10 +56,13 @@ def run_eagerly(parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> 
     )
     buffer.fill(plan)
     token_ids = torch.empty((num_sampled, shape.num_steps), dtype=torch.int64, device=parts.state.device)
-    logprobs = prompt_logprobs = None
+    logprobs = prompt_logprobs = pooled = None
     for step in range(shape.num_steps):
-        if plan.has_scoring:
-            inputs, hidden, prompt_logprobs = _score_prompts(parts, buffer, shape, plan)
+        if plan.has_scoring or plan.has_pooling:
+            inputs, every = _forward(parts, buffer, shape, wants_all=True)
+            hidden = every[inputs.sample_indices]
+            prompt_logprobs = _score_prompts(parts, shape, plan, every) if plan.has_scoring else None
+            pooled = pool(plan, every, num_decodes=shape.num_decodes) if plan.has_pooling else None
         else:
             inputs, hidden = _forward(parts, buffer, shape)
         sampled = token_ids[:, step]
@@ -66,7 +72,7 @@ def run_eagerly(parts: DeviceParts, plan: SchedulerOutput, shape: StepShape) -> 
         parts.state.advance(inputs, sampled, out=token_ids[:, step])
     assert logprobs is None or shape.num_steps == 1, "logprobs are read after every step"
     failures = parts.sampler.take_failures() if plan.logits_calls else ()
-    return StepTokens(token_ids, logprobs=logprobs, prompt_logprobs=prompt_logprobs, failures=failures)
+    return StepTokens(token_ids, logprobs=logprobs, prompt_logprobs=prompt_logprobs, failures=failures, pooled=pooled)
 
 
 def run_plain(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> torch.Tensor:
@@ -87,13 +93,11 @@ def run_plain(parts: DeviceParts, buffer: StepBuffer, shape: StepShape) -> torch
 
 
 def _score_prompts(
-    parts: DeviceParts, buffer: StepBuffer, shape: StepShape, plan: SchedulerOutput
-) -> tuple[StepInputs, torch.Tensor, LogprobTensors | None]:
-    """Return what ``_forward`` does, and the logprobs of the prompt tokens that ``plan`` scores."""
-    inputs, hidden = _forward(parts, buffer, shape, wants_all=True)
+    parts: DeviceParts, shape: StepShape, plan: SchedulerOutput, hidden: torch.Tensor
+) -> LogprobTensors | None:
+    """Return the logprobs of the prompt tokens that ``plan`` scores; ``hidden`` is of all tokens."""
     scorer = PromptScorer(plan, num_decodes=shape.num_decodes, device=parts.state.device)
-    scores = scorer.score(hidden, parts.model.compute_logits, vocab_size=parts.model.spec.vocab_size)
-    return inputs, hidden[inputs.sample_indices], scores
+    return scorer.score(hidden, parts.model.compute_logits, vocab_size=parts.model.spec.vocab_size)
 
 
 def _forward(

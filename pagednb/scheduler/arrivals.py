@@ -11,6 +11,7 @@ from pagednb.scheduler.books import Books
 from pagednb.scheduler.newcomer import Newcomer
 from pagednb.scheduler.output import Admission, PrefillChunk
 from pagednb.scheduler.plan_builder import PlanBuilder
+from pagednb.scheduler.prompt_pooling import pooling_of
 from pagednb.scheduler.prompt_scores import scoring_of
 from pagednb.scheduler.sequence import Sequence
 from pagednb.scheduler.start import Start
@@ -42,6 +43,9 @@ class Arrivals:
             token_ids=token_ids[start.num_computed : stop],
             samples=samples,
             scoring=scoring_of(sequence, start.num_computed, stop) if sequence.wants_scores else None,
+            pooling=None
+            if sequence.request.pooling is None
+            else pooling_of(sequence.request, start.num_computed, stop),
         )
         plan.prefill(chunk, sequence.request.request_id)
         self._arrivals.append((Newcomer(row, sequence, len(token_ids), stop, samples), start))

@@ -67,6 +67,14 @@ class PromptScoring(NamedTuple):
     num_top: int
 
 
+class PromptPooling(NamedTuple):
+    """What a chunk adds to the embedding of its prompt: the sum of the hidden states of its tokens ``start : stop``."""
+
+    request_id: int
+    start: int
+    stop: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillChunk:
     """Tokens ``start : start + len(token_ids)`` of a row are computed in this step.
@@ -79,6 +87,7 @@ class PrefillChunk:
     token_ids: np.ndarray
     samples: bool
     scoring: PromptScoring | None = None
+    pooling: PromptPooling | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +198,11 @@ class SchedulerOutput:
         return any(chunk.scoring is not None for chunk in self.prefills)
 
     @property
+    def has_pooling(self) -> bool:
+        """Whether any chunk adds to an embedding."""
+        return any(chunk.pooling is not None for chunk in self.prefills)
+
+    @property
     def num_tokens(self) -> int:
         """Tokens computed in this step."""
         return len(self.decode_rows) + sum(len(chunk.token_ids) for chunk in self.prefills)
@@ -225,11 +239,12 @@ class RunnerOutput:
     What a row has beyond the tokens that it takes means nothing. Logprobs come with single steps only. ``device_s`` is
     the time by the device's clock since the end of the step before, idle time included; None where there is no clock.
     ``prompt_logprobs`` are of the tokens that the plan's chunks score, one after the other. The tokens of ``failures``
-    mean nothing.
+    mean nothing. ``pooled``: float32 ``[num_pooled, hidden_size]``, what the plan's chunks add to embeddings, in order.
     """
 
     token_ids: np.ndarray
     logprobs: LogprobArrays | None = None
     prompt_logprobs: LogprobArrays | None = None
     failures: tuple[SampleFailure, ...] = ()
+    pooled: np.ndarray | None = None
     device_s: float | None = None

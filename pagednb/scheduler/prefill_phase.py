@@ -12,6 +12,7 @@ from pagednb.scheduler.arrivals import Arrivals
 from pagednb.scheduler.books import Books
 from pagednb.scheduler.output import PrefillChunk
 from pagednb.scheduler.plan_builder import PlanBuilder
+from pagednb.scheduler.prompt_pooling import pooling_of
 from pagednb.scheduler.prompt_scores import scoring_of
 from pagednb.scheduler.start import find_start
 
@@ -103,7 +104,8 @@ def _plan_chunk(books: Books, plan: PlanBuilder, row: int, num_scheduled: int) -
     samples = books.rows.advance_prefill(row, num_scheduled, step=plan.step)
     scoring = scoring_of(sequence, start, stop) if sequence.wants_scores else None
     token_ids = sequence.token_ids[start:stop]
-    chunk = PrefillChunk(row=row, start=start, token_ids=token_ids, samples=samples, scoring=scoring)
+    pooling = pooling_of(sequence.request, start, stop) if sequence.request.pooling is not None else None
+    chunk = PrefillChunk(row=row, start=start, token_ids=token_ids, samples=samples, scoring=scoring, pooling=pooling)
     plan.prefill(chunk, sequence.request.request_id)
     if sequence.block_digests:
         books.blocks.register_prefix(row, sequence.block_digests, range(start // block_size, stop // block_size))

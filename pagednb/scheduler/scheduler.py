@@ -22,6 +22,7 @@ from pagednb.scheduler.decode_phase import plan_decodes
 from pagednb.scheduler.output import RunnerOutput, SampleFailure, SchedulerOutput, StepLimits
 from pagednb.scheduler.plan_builder import PlanBuilder
 from pagednb.scheduler.prefill_phase import make_room_for_watched, plan_admissions, plan_prefills, unpark_forks
+from pagednb.scheduler.prompt_pooling import take_pooled
 from pagednb.scheduler.prompt_scores import take_scores
 from pagednb.scheduler.run_phase import ForcedTokens, append_forced, first_forced_tokens
 from pagednb.scheduler.sequence import Sequence
@@ -168,6 +169,8 @@ class Scheduler:
         """
         if output.prompt_logprobs is not None:
             take_scores(self._books, plan, output)
+        if output.pooled is not None:
+            take_pooled(self._books, plan, output.pooled)
         failed = self._end_failed(plan, output.failures)
         updates = failed + take_tokens(self._books, plan, output)
         self._forget_interactive(update.request_id for update in updates if update.finish_reason is not None)

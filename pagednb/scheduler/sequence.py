@@ -23,6 +23,7 @@ class Sequence:
             ``prompt_scores.py``.
         num_scored: leading prompt tokens that have theirs, or need none as the first.
         wants_scores: whether more are to come; a fork leaves them to its parent.
+        pooled: float32 ``[hidden_size]``, the sum of its prompt's hidden states so far; None without any.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Sequence:
         "num_scored",
         "order",
         "output_token_ids",
+        "pooled",
         "request",
         "scores",
         "wants_scores",
@@ -46,6 +48,7 @@ class Sequence:
         self.num_preemptions = 0
         self.scores: tuple[PromptLogprobs, ...] = ()
         self.num_scored = 1
+        self.pooled: np.ndarray | None = None
         self.wants_scores = request.sampling_params.prompt_logprobs is not None and request.parent_id is None
 
     def add_scores(self, scores: PromptLogprobs) -> None:

@@ -37,6 +37,8 @@ def find_start(books: Books, sequence: Sequence, *, step: int) -> Start:
     if sequence.wants_scores:
         find_scores(books, sequence)
     shareable = token_ids[: sequence.num_scored] if sequence.wants_scores else token_ids
+    if sequence.request.pooling in ("mean", "cls"):
+        shareable = token_ids[:1]  # the hidden states of a cached prefix are gone
     match = blocks.find_prefix(sequence.block_digests, shareable, sequence.request.cache_salt)
     return Start(match.block_ids, match.num_tokens, num_wanted - match.num_used, match.copied_block_id)
 

@@ -12,6 +12,7 @@ import numpy as np
 from pagednb.request import FinishReason, RequestUpdate, TokenLogprobs
 from pagednb.scheduler.books import Books
 from pagednb.scheduler.output import LogprobArrays, RunnerOutput, SchedulerOutput
+from pagednb.scheduler.prompt_pooling import embedding_of
 from pagednb.scheduler.sequence import Sequence
 
 
@@ -116,6 +117,7 @@ def _update(all_news: list[_News], logprobs: LogprobArrays | None, sample_to_ind
         output_token_ids=None if news.finish_reason is None else news.sequence.output_token_ids,
         num_cached_tokens=news.sequence.num_cached_tokens or 0,
         prompt_logprobs=news.sequence.scores,
+        embedding=None if news.sequence.pooled is None else embedding_of(news.sequence),
     )
 
 

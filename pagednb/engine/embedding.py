@@ -1,0 +1,63 @@
+"""Embeddings of prompts from a model that writes text: its last hidden states, pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pagednb.engine.checked_prompts import CheckedPrompt
+from pagednb.engine.input_processor import Prompt
+from pagednb.outputs import Embedding, PoolingOutput, RequestOutput, Score
+from pagednb.request import Pooling
+from pagednb.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from pagednb.engine.llm_engine import LLMEngine
+
+_SMALLEST = 1e-12
+"""Least length that a vector is divided by."""
+
+_ONE_TOKEN = SamplingParams(temperature=0, max_tokens=1, detokenize=False)
+"""A request ends when it has sampled; what it samples is thrown away."""
+
+
+def embed(
+    engine: LLMEngine, prompts: Sequence[Prompt], *, pooling: Pooling, truncate_prompt_tokens: int | None = None
+) -> list[RequestOutput]:
+    """Return outputs with an ``embedding`` each, in the order of ``prompts``. Raises PagednbError as ``generate``."""
+    params = _ONE_TOKEN
+    if truncate_prompt_tokens is not None:
+        params = SamplingParams(
+            temperature=0, max_tokens=1, detokenize=False, truncate_prompt_tokens=truncate_prompt_tokens
+        )
+    outputs: dict[int, RequestOutput] = {}
+    with engine.open_call(pooling=pooling) as call:
+        encoded = engine.tokenize(prompts)
+        call.submit_all([CheckedPrompt(index, prompt, params) for index, prompt in enumerate(encoded)])
+        outputs.update(call.results())
+    return [outputs[index] for index in range(len(encoded))]
+
+
+def as_embedding(output: RequestOutput, *, normalize: bool) -> PoolingOutput[Embedding]:
+    """Return an output of ``embed`` in vLLM's shape, of length 1 if asked for."""
+    vector = output.embedding
+    assert vector is not None
+    if normalize:
+        vector = vector / max(float(np.linalg.norm(vector)), _SMALLEST)
+    return PoolingOutput(
+        request_id=output.request_id,
+        prompt_token_ids=output.prompt_token_ids,
+        outputs=Embedding(embedding=tuple(vector.tolist())),
+    )
+
+
+def as_score(one: PoolingOutput[Embedding], other: PoolingOutput[Embedding]) -> PoolingOutput[Score]:
+    """Return the cosine of two embeddings of length 1."""
+    score = float(np.dot(one.outputs.embedding, other.outputs.embedding))
+    return PoolingOutput(
+        request_id=other.request_id,
+        prompt_token_ids=(*one.prompt_token_ids, *other.prompt_token_ids),
+        outputs=Score(score=score),
+    )
