@@ -25,9 +25,9 @@ def add_model_options(parser: argparse.ArgumentParser, *, as_flag: bool) -> None
     add_engine_options(parser)
 
 
-def model_of(args: argparse.Namespace) -> str | None:
-    """Return the model as ``pagednb.load`` takes it: None is the embedded one."""
-    return None if args.model == EMBEDDED else args.model
+def model_named(name: str | None) -> str | None:
+    """Return a model as ``pagednb.load`` takes it: None is the embedded one."""
+    return None if name == EMBEDDED else name
 
 
 @contextlib.contextmanager
@@ -35,7 +35,7 @@ def loaded_engine(args: argparse.Namespace) -> Iterator[LLMEngine]:
     """Load the model for the time of the block, as the engine of this process. Raises as ``pagednb.load``."""
     from pagednb import runtime
 
-    llm = runtime.load(model_of(args), **given_engine_options(args))
+    llm = runtime.load(model_named(args.model), **given_engine_options(args))
     try:
         yield llm.engine
     finally:

@@ -37,20 +37,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()  # here a failure is still a sentence
     except PagednbError as error:
         print(f"pagednb: {error}", file=sys.stderr)
         # by its class an error is also what its cause suggests: a wrong value is the mistake of who gave it
         return EXIT_WRONG_OPTIONS if isinstance(error, ValueError) else EXIT_FAILED
-    except BrokenPipeError:  # whoever read our output, such as head, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
-        return EXIT_FAILED
     except OSError as error:  # a full disk, a folder that is closed to us
-        print(f"pagednb: {error}", file=sys.stderr)
+        _let_go_of_stdout()
+        if not isinstance(error, BrokenPipeError):  # whoever read our output, such as head, has read enough
+            print(f"pagednb: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("pagednb: interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _let_go_of_stdout() -> None:
+    """Write what can be written; what cannot must not fail again when Python ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: Sequence[str]) -> None:

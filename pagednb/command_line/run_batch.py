@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pagednb import envs
 from pagednb.command_line.command import Command
-from pagednb.command_line.loaded_model import add_model_options, loaded_engine, model_of
+from pagednb.command_line.loaded_model import add_model_options, loaded_engine
 from pagednb.command_line.output_file import add_output_options, checked_output
 from pagednb.command_line.terminal import note
 from pagednb.errors import OptionError
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
             answers.write(lines)
             answers.flush()  # what is done is there, whatever ends the run
 
-        batch = BatchRun(engine, tuple(args.served_model_name or (model_of(args) or EMBEDDED,)), write)
+        batch = BatchRun(engine, tuple(args.served_model_name or (args.model or EMBEDDED,)), write)
         try:
             _run(batch, source)
         finally:

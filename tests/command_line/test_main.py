@@ -15,6 +15,12 @@ from pagednb.command_line.main import COMMANDS, main
 from pagednb.errors import ModelLoadError
 from pagednb.version import VERSION
 
+BROKEN_PIPE = """
+import os
+read, write = os.pipe(); os.close(read); os.dup2(write, 1)
+from pagednb.command_line.main import main
+raise SystemExit(main(['models']))
+"""
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
@@ -90,6 +96,19 @@ def test_how_a_command_ends_is_its_status(
     monkeypatch.setattr(main_module, "COMMANDS", {"broken": command})
     assert main(["broken"]) == status
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes")
+def test_a_reader_that_has_enough_and_a_full_disk_are_no_bugs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import os\n{BROKEN_PIPE}"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        command = [sys.executable, "-m", "pagednb", "models"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("pagednb: ") and "No space left on device" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
