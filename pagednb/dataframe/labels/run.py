@@ -17,6 +17,7 @@ from pagednb.dataframe.labels.calibration import CalibrateOption, content_free_p
 from pagednb.dataframe.labels.columns import calibrated, probabilities_of
 from pagednb.dataframe.labels.task import LabelTask
 from pagednb.dataframe.labels.tokens import LabelTokenizer
+from pagednb.dataframe.labels.words import with_words
 from pagednb.dataframe.prompts.model_prompt import Chat
 from pagednb.dataframe.results.failures import ErrorPolicy
 from pagednb.dataframe.results.outcome import RowOutcome
@@ -68,11 +69,7 @@ class LabelRun:
         chat = Chat(self.system, self.turns, thinks=False)
         engine = runtime.get_engine()
         chat.require_place(engine)
-        if self.turns:
-            (asked, answered), *others = self.turns
-            chat = dataclasses.replace(chat, turns=((self.words + asked, answered), *others))
-        else:
-            prompts = dataclasses.replace(prompts, template=prompts.template.after(self.words))
+        prompts, chat = with_words(prompts, chat, self.words)
         task = LabelTask(self.verb, self.labels, LabelTokenizer(engine, self.labels), self.questions)
         priors: list[np.ndarray] = []
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pagednb.checks import is_whole, require
+from pagednb.dataframe.prompts.chunks import why_unrunnable
 from pagednb.dataframe.prompts.model_prompt import Chat, as_model_sees_it, encode_prompts
 from pagednb.dataframe.prompts.row_prompts import RowPrompts
 from pagednb.dataframe.prompts.truncation import TruncateOption, check_truncate, prompt_limit
@@ -48,7 +49,7 @@ class Preview:
         num_counted: prompts whose tokens were counted; figures of tokens are about these.
         num_too_long: of the counted prompts, those that do not fit the model.
         mean_tokens, max_tokens: tokens of a counted prompt, after cutting.
-        estimated_s: time of the run at the engine's last measured speed; None if not known yet.
+        estimated_s: time of the run at the last measured speed of this verb; None if not known yet.
     """
 
     prompts: tuple[PromptPreview, ...]
@@ -100,12 +101,13 @@ def preview_rows(
     engine: LLMEngine,
     prompts: RowPrompts,
     *,
+    verb: str,
     n: int,
     chat: Chat,
     max_tokens: int,
     truncate: TruncateOption,
 ) -> Preview:
-    """Render all rows, count tokens, show the first ``n``.
+    """Render all rows, count tokens, show the first ``n``. ``verb`` says whose speed is expected.
 
     Raises:
         OptionError: ``n`` or ``max_tokens`` is no whole number, ``truncate`` unknown, or a system message without a
@@ -115,13 +117,13 @@ def preview_rows(
     require(is_whole(max_tokens) and max_tokens > 0, "max_tokens", max_tokens, "a whole number of at least 1")
     check_truncate(truncate)
     chat.require_place(engine)
-    speed = last_speed(engine)
+    speed = last_speed(engine, verb)
     looker = _Looker(engine, prompts, chat, max_tokens, truncate)
     shown = tuple(looker.look(position, text) for position, text in itertools.islice(prompts, n))
     texts: dict[str, None] = {}
     num_failing = 0
     for _, text in prompts:
-        if isinstance(text, PagednbError) or not text.strip():
+        if isinstance(text, PagednbError) or why_unrunnable(text) is not None:
             num_failing += 1
         else:
             texts[text] = None
@@ -160,8 +162,8 @@ class _Looker:
     def look(self, position: int, text: str | PagednbError) -> PromptPreview:
         if isinstance(text, PagednbError):
             return PromptPreview(position, "", 0, f"fails: {text.message}")
-        if not text.strip():
-            return PromptPreview(position, text, 0, "fails: the prompt is empty")
+        if (reason := why_unrunnable(text)) is not None:
+            return PromptPreview(position, text, 0, f"fails: {reason}")
         try:
             seen = self._seen(text)
             [num_tokens] = self._num_tokens([seen])
@@ -203,8 +205,6 @@ class _Looker:
         return as_model_sees_it(self._engine, text, self._chat)
 
     def _num_tokens(self, texts: list[str]) -> list[int]:
-        # a lone surrogate has no tokens; the run makes it a row's error
-        texts = [text.encode(errors="replace").decode() for text in texts]
         return [len(token_ids) for token_ids in encode_prompts(self._engine, texts)] if texts else []
 
 

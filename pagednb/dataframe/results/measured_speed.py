@@ -1,4 +1,4 @@
-"""How fast runs over rows were with the model that is loaded: measured by every run, read by previews."""
+"""How fast runs of each verb were with the model that is loaded: measured by every run, read by previews."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pagednb.dataframe.results.figures import RunFigures
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
-
-_NAME = "measured_speed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,17 +25,21 @@ class MeasuredSpeed:
         return num_prompts * (prompt_mean + min(self.output_mean, max_tokens)) / self.tokens_per_s
 
 
-def note_speed(engine: LLMEngine, figures: RunFigures) -> None:
+def note_speed(engine: LLMEngine, verb: str, figures: RunFigures) -> None:
     """Keep a run's speed; one that computed nothing says nothing."""
     if figures.finished and figures.seconds:
         tokens = figures.prompt_tokens + figures.output_tokens
         speed = MeasuredSpeed(
             engine.resolved.identity, tokens / figures.seconds, figures.output_tokens / figures.finished
         )
-        runtime.keep(_NAME, speed)
+        runtime.keep(_name(verb), speed)
 
 
-def last_speed(engine: LLMEngine) -> MeasuredSpeed | None:
-    """Return the speed of the last run with this model; None if there was none since another was loaded."""
-    speed: MeasuredSpeed | None = runtime.kept(_NAME, lambda: None)
+def last_speed(engine: LLMEngine, verb: str) -> MeasuredSpeed | None:
+    """Return the speed of the verb's last run with this model; None if there was none since another was loaded."""
+    speed: MeasuredSpeed | None = runtime.kept(_name(verb), lambda: None)
     return speed if speed is not None and speed.model == engine.resolved.identity else None
+
+
+def _name(verb: str) -> str:
+    return f"measured_speed.{verb}"

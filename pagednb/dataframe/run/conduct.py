@@ -92,7 +92,7 @@ def conduct(
         return outcome
 
     def finish(outcome: RowOutcome[Any]) -> Result:
-        note_speed(verb.engine, outcome.figures)
+        note_speed(verb.engine, verb.task.name, outcome.figures)
         if kept.fault is not None:
             warnings.warn(f"{kept.fault}. The run went on without it.", UserWarning, stacklevel=callers_level())
         result = verb.place(outcome)

@@ -10,7 +10,7 @@ from support.fake_engine import FakeEngine
 
 from pagednb import runtime
 from pagednb.dataframe.accessor import frame
-from pagednb.errors import OptionError, TemplateError
+from pagednb.errors import NotSupportedYetError, OptionError, TemplateError
 
 DATA = pd.DataFrame({"text": ["late <b>", "no login", None, "late <b>", "x" * 3000, " "], "n": range(6)})
 
@@ -58,10 +58,44 @@ def test_it_shows_what_classify_sends(engine: FakeEngine) -> None:
     assert sorted(sent) == sorted(set(look.frame["prompt"]))
 
 
+def test_it_shows_examples_as_classify_sends_them(engine: FakeEngine) -> None:
+    engine.has_chat_template = True
+    examples = pd.DataFrame({"text": ["paid twice"], "team": ["billing"]})
+    options: dict[str, Any] = {"labels": ["billing", "other"], "examples": examples, "into": "team", "probs": True}
+    look = frame(DATA[:2]).preview("text", **options)
+    frame(DATA[:2]).classify("text", **options)
+    sent = [bytes(prompt).decode() for call in engine.calls for prompt in call.prompts]
+    assert "paid twice" in look.prompts[0].prompt and sorted(sent) == sorted(look.frame["prompt"])
+
+
+@pytest.mark.parametrize("answers", [{"scale": (1, 5)}, {"choices": {"bad": 0, "good": 1}}, {"choices": [1, 3]}])
+def test_it_shows_what_score_sends(engine: FakeEngine, answers: dict[str, Any]) -> None:
+    look = frame(DATA[:2]).preview("text", probs=False, **answers)
+    frame(DATA[:2]).score("text", probs=False, **answers)
+    sent = [bytes(prompt).decode() for call in engine.calls for prompt in call.prompts]
+    assert sorted(sent) == sorted(look.frame["prompt"])
+
+
+def test_it_takes_the_options_of_the_verb(engine: FakeEngine) -> None:
+    plain = frame(DATA).preview("text")
+    options: dict[str, Any] = {"temperature": 0.5, "choices": ["a", "b"], "errors": "raise", "cache": False}
+    assert frame(DATA).preview("text", **options) == plain
+    with pytest.raises(OptionError, match="Did you mean 'temperature'"):
+        frame(DATA).preview("text", temprature=0.5)
+    with pytest.raises(OptionError, match="preview of classify"):
+        frame(DATA).preview("text", labels=["a", "b"], temperature=0.5)
+    with pytest.raises(OptionError, match="options of classify and score"):
+        frame(DATA).preview("text", labels=["a", "b"], scale=(1, 2))
+    with pytest.raises(OptionError, match="options of classify"):
+        frame(DATA).preview("text", scale=(1, 2), examples=DATA)
+    with pytest.raises(NotSupportedYetError, match="multi=True"):
+        frame(DATA).preview("text", labels=["a", "b"], multi=True)
+
+
 def test_rows_that_would_fail_say_so(engine: FakeEngine) -> None:
     look = frame(DATA).preview("text", n=6)
     notes = dict(zip(look.frame["row"], look.frame["note"], strict=True))
-    assert notes[4] == "fails: at most 1,999 tokens fit" and notes[5] == "fails: the prompt is empty"
+    assert notes[4] == "fails: at most 1,999 tokens fit" and notes[5] == "fails: The prompt is empty."
     assert look.num_failing == 1 and "1 prompts fail" in repr(look)
 
 
@@ -69,10 +103,11 @@ def test_time_is_known_after_a_run_with_this_model(engine: FakeEngine) -> None:
     first = frame(DATA).preview("text")
     assert first.estimated_s is None and "not known yet" in repr(first)
     frame(DATA["n"]).generate()
-    speed = runtime.kept("measured_speed", lambda: None)
+    speed = runtime.kept("measured_speed.generate", lambda: None)
     look = frame(DATA).preview("{n}", max_tokens=1)
     assert look.estimated_s == pytest.approx(6 * 2 / speed.tokens_per_s)  # a digit in, a digit out
     assert "about" in repr(look)
+    assert frame(DATA).preview("{n}", labels=["a", "b"]).estimated_s is None  # a verb of another speed
     engine.resolved.identity = "another"
     assert frame(DATA).preview("text").estimated_s is None
 
@@ -91,7 +126,8 @@ def test_html_is_escaped_and_follows_the_theme(engine: FakeEngine) -> None:
 def test_empty_and_odd_rows(engine: FakeEngine) -> None:
     assert frame(DATA.iloc[:0]).preview("text").mean_tokens == 0
     look = frame(pd.Series(["a\ud800", "b"], dtype=object)).preview()
-    assert len(look.prompts) == 2
+    assert look.prompts[0].note.startswith("fails: The text is not valid Unicode") and not look.prompts[1].note
+    assert (look.num_failing, look.num_distinct, look.num_counted) == (1, 1, 1)
 
 
 def test_mistakes_end_as_sentences(engine: FakeEngine) -> None:
