@@ -30,10 +30,10 @@ examples:
   pagednb label big.parquet --model Qwen/Qwen3-0.6B --checkpoint runs/big --choices yes,no -o big_labelled.parquet \\
       --prompt 'Subject: {subject}\\n\\n{body}\\n\\nIs this about money?'
 
-With --checkpoint rows are on disk as they are done: after whatever ended it, kill -9 included, the same command goes
-on from there. A row that cannot be labelled, such as one too long for the model, has its reason in <into>_error; one
-with nothing in a column that is asked about stays without a label. Progress goes to stderr, the count of each label to
-stdout. Exit status: 0 done, 1 failed, 2 wrong options or files, 130 interrupted."""
+With --checkpoint rows are on disk within ten seconds of being done: after whatever ended it, kill -9 included, the same
+command goes on from there. A row that cannot be labelled, such as one too long for the model, has its reason in
+<into>_error; one with nothing in a column that is asked about stays without a label. Progress goes to stderr, the count
+of each label to stdout. Exit status: 0 done, 1 failed, 2 wrong options or files, 130 interrupted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -108,7 +108,7 @@ class TerminalChat:
         self.messages = [] if system is None else [{"role": "system", "content": system}]
 
     def _answer(self, question: str) -> None:
-        """Stream the answer and remember both; a question that cannot be answered is forgotten."""
+        """Stream the answer and remember both; a question without an answer is forgotten."""
         asked = [*self.messages, {"role": "user", "content": question}]
         said: list[str] = []
         try:
@@ -122,7 +122,8 @@ class TerminalChat:
             return
         else:
             self._say("")
-        self.messages = [*asked, {"role": "assistant", "content": "".join(said).strip()}]
+        if answer := "".join(said).strip():  # stopped before its first word, it is no turn
+            self.messages = [*asked, {"role": "assistant", "content": answer}]
 
     def _stream(self, messages: list[dict[str, str]], said: list[str]) -> None:
         prompt = self._engine.chat_prompt(messages)

@@ -123,6 +123,17 @@ def test_a_stopped_answer_stays_and_the_chat_goes_on(llm: LLM) -> None:
     llm.engine.check_integrity()
 
 
+def test_an_answer_stopped_before_its_first_word_is_no_turn(llm: LLM) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    out = io.StringIO()
+    chat = talk(llm, [], out)
+    chat._stream = interrupted  # type: ignore[method-assign]
+    chat._answer(QUESTION)
+    assert chat.messages == [] and "[stopped]" in out.getvalue()
+
+
 def test_commands_change_what_the_model_is_told(llm: LLM) -> None:
     out = io.StringIO()
     chat = talk(llm, ["Hello", "/system Be kind.", "Hello", "/reset"], out, max_tokens=5)
