@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal
 import jsonschema
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.random_schemas import schemas
 from support.tiny_models import tiny_byte_model
 
 import pagednb
@@ -75,3 +78,35 @@ def test_generate_takes_constraints(name: str) -> None:
     assert all(json.loads(answer)["stars"] in range(1, 6) for answer in answers)
     labels = pagednb.frame(texts).generate(choices=["good", "bad, very", "so so"], **options)
     assert set(labels) <= {"good", "bad, very", "so so"}
+
+
+def test_random_schemas_become_columns_that_fit() -> None:
+    num_values = 0
+    texts = pd.DataFrame({"text": ["late", "lost", None]})
+
+    @settings(max_examples=15, derandomize=True)
+    @given(fields=st.dictionaries(st.sampled_from("abc"), schemas, min_size=1, max_size=3), seed=st.integers(0, 99))
+    def check(fields: dict[str, Any], seed: int) -> None:
+        nonlocal num_values
+        schema = {"type": "object", "properties": fields, "required": list(fields)}
+        options: dict[str, Any] = {"temperature": 1.0, "seed": seed, "max_tokens": 200, "progress": False}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RowErrorsWarning)
+            whole = pagednb.frame(texts).extract("text", schema=schema, expand=False, **options)
+            columns = pagednb.frame(texts).extract("text", schema=schema, **options)
+        reasons = {failure["row"]: failure["error"] for failure in whole.attrs["pagednb"]["failures"]}
+        assert all("cut at max_tokens=200" in reason for reason in reasons.values())
+        assert [name for name in columns.columns if name in "abc"] == list(fields)
+        for row, value in enumerate(whole["extracted"]):
+            if row == 2 or row in reasons:
+                assert columns.loc[row, list(fields)].isna().all()
+                continue
+            num_values += 1
+            jsonschema.validate(value, schema)
+            assert value.keys() == fields.keys()
+            for name in fields:
+                cell = columns.loc[row, name]
+                assert pd.isna(cell) if value[name] is None else cell == value[name]
+
+    check()
+    assert num_values >= 12  # of 30
