@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import typing
 from typing import Any
 
 from pagednb.structured_output.field_spec import FieldSpec, read_fields
@@ -56,6 +57,11 @@ class AnswerSchema:
             if values.get(name) is not None:
                 values[name] = _checked(name, values[name], field)
         return values
+
+    @property
+    def gives_dicts(self) -> bool:
+        """Whether ``instance`` returns a dict."""
+        return not isinstance(self.types, type) or typing.is_typeddict(self.types)
 
     def instance(self, values: dict[str, Any]) -> Any:
         """Return the values as an instance of the given class; as they are where no class was given."""

@@ -18,6 +18,7 @@ from pagednb.dataframe.results.record import RunRecord
 from pagednb.dataframe.results.typed_columns import object_column, typed_columns
 from pagednb.dataframe.rows.verb_rows import VerbRows
 from pagednb.errors import OptionError
+from pagednb.structured_output.field_spec import FieldSpec
 
 DEFAULT_INTO = "extracted"
 
@@ -41,6 +42,14 @@ class ExtractedColumns:
         if not self.expand:
             return [self.error_into]
         return [f"{self.into}_{name}" if self.into else name for name, _ in self.schema.fields.fields]
+
+    @property
+    def holds(self) -> dict[str, FieldSpec]:
+        """What the objects in these columns are; nothing is known of instances."""
+        fields = self.schema.fields
+        if not self.expand:
+            return {self.error_into: fields} if self.schema.gives_dicts else {}
+        return dict(zip(self.names, (field for _, field in fields.fields), strict=True))
 
     def check(self, rows: VerbRows) -> None:
         """Refuse names that meet each other or, without ``into``, a column of the frame that no such extract made.

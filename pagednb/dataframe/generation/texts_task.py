@@ -15,6 +15,7 @@ from pagednb.dataframe.results.outcome import RowOutcome
 from pagednb.dataframe.results.typed_columns import object_column
 from pagednb.dataframe.run.task import ONE_QUESTION, Answer, EncodedPrompt, RowRequests, params_fingerprint
 from pagednb.sampling_params import SamplingParams
+from pagednb.structured_output.field_spec import FieldSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,12 @@ class TextsTask:
         for completion in completions:
             require_whole(completion, self.params)
         return RowTexts(tuple(one.text for one in completions), tuple(one.cumulative_logprob for one in completions))
+
+
+def texts_holds(into: str) -> dict[str, FieldSpec]:
+    """Return what the lists in these columns hold."""
+    texts, numbers = (FieldSpec(kind="array", items=FieldSpec(kind=kind)) for kind in ("string", "number"))
+    return {into: texts, f"{into}_logprob": numbers}
 
 
 def texts_columns(outcome: RowOutcome[RowTexts], into: str, params: SamplingParams, index: pd.Index) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pagednb.dataframe.results.columns import TEXT_DTYPE
 from pagednb.dataframe.results.outcome import RowOutcome
 from pagednb.dataframe.results.typed_columns import object_column
 from pagednb.errors import OptionError
+from pagednb.structured_output.field_spec import FieldSpec
 
 VERDICTS = ("yes", "Yes", "no", "No")
 """What a question with yes or no is answered with; models differ in how they write it."""
@@ -54,6 +55,11 @@ def probability_column(probabilities: np.ndarray, names: Sequence[Any], index: p
     )
 
 
+def probabilities_by(names: Sequence[str]) -> FieldSpec:
+    """Return what ``probability_column`` holds."""
+    return FieldSpec(kind="object", fields=tuple((name, FieldSpec(kind="number")) for name in names))
+
+
 @dataclasses.dataclass(frozen=True)
 class LabelColumns:
     """Columns of ``classify``, and reasons for rows whose confidence is below ``threshold``: these get no label."""
@@ -83,6 +89,11 @@ class LabelColumns:
             for row, ok in zip(yes.tolist(), self._is_sure(confidence).tolist(), strict=True)
         ]
         return self._with_extras(object_column(chosen, self.index), confidence, yes)
+
+    def holds(self, multi: bool) -> dict[str, FieldSpec]:
+        """Return what the objects in these columns are."""
+        labels = {self.into: FieldSpec(kind="array", items=FieldSpec(kind="string"))} if multi else {}
+        return labels | {f"{self.into}_probs": probabilities_by(self.labels)}
 
     def notes_on_one(self, given: np.ndarray) -> dict[int, str]:
         """Return the reasons by row."""

@@ -26,6 +26,7 @@ from pagednb.dataframe.run.conduct import start_run
 from pagednb.dataframe.run.options import RunOptions
 from pagednb.dataframe.run.task import ONE_QUESTION
 from pagednb.dataframe.run.verb_run import ColumnVerb
+from pagednb.structured_output.field_spec import FieldSpec
 
 
 def no_notes(probabilities: np.ndarray) -> Mapping[int, str]:
@@ -43,6 +44,7 @@ class LabelRun:
         questions: what is put behind a row's text; each is answered by itself.
         beside: names of columns that stand beside the target's.
         columns: makes columns by name from probabilities ``[num_rows, num_questions, num_labels]``.
+        holds: as of ``ColumnVerb``.
         notes: reasons for values that are withheld, from the same.
         asked: the verb's own options as JSON types, for ``retry``; None if they are not.
     """
@@ -60,6 +62,7 @@ class LabelRun:
     turns: tuple[tuple[str, str], ...] = ()
     system: str | None = None
     calibrate: CalibrateOption = None
+    holds: Mapping[str, FieldSpec] = dataclasses.field(default_factory=dict)
     notes: Callable[[np.ndarray], Mapping[int, str]] = no_notes
     asked: Mapping[str, Any] | None = None
 
@@ -94,6 +97,7 @@ class LabelRun:
             prepare=prepare,
             words=self.words,
             beside=self.beside,
+            holds=self.holds,
             notes=lambda outcome: self.notes(probabilities(outcome)),
             details={"into": self.target.into, "truncate": options.truncate, "options": self.asked},
         )

@@ -16,7 +16,8 @@ from pagednb.dataframe.prompts.row_prompts import RowPrompts, frame_prompts, ser
 from pagednb.dataframe.results.columns import as_series, text_array
 from pagednb.dataframe.rows.native_columns import native_column, pandas_column
 from pagednb.dataframe.rows.pandas_rows import SeriesRows
-from pagednb.dataframe.rows.verb_rows import Target
+from pagednb.dataframe.rows.verb_rows import NOTHING_KNOWN, Target
+from pagednb.structured_output.field_spec import FieldSpec
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +46,12 @@ class NativeFrameRows:
         return frame_prompts(self._read(dict.fromkeys(column.name for column in used)), template)
 
     def placed(
-        self, columns: Mapping[str, Any], target: Target, reasons: Mapping[int, str], figures: Mapping[str, Any]
+        self,
+        columns: Mapping[str, Any],
+        target: Target,
+        reasons: Mapping[int, str],
+        figures: Mapping[str, Any],
+        holds: Mapping[str, FieldSpec] = NOTHING_KNOWN,
     ) -> Any:
         """Return the frame with the new columns; ``figures`` are in ``pagednb.last_run()``, such frames hold none."""
         error = f"{target.into}_error"
@@ -55,7 +61,7 @@ class NativeFrameRows:
             new[error] = text_array([reasons.get(row) for row in range(len(frame))])
         elif error in frame.columns:
             frame = frame.drop(error)
-        return self._with_columns(frame, new).to_native()
+        return self._with_columns(frame, new, holds).to_native()
 
     def failed(self, reasons: Mapping[int, str], into: str) -> Any:
         """Return the rows that have a reason, with ``<into>_error``."""
@@ -76,11 +82,16 @@ class NativeFrameRows:
         index = self.data.index
         return pd.DataFrame({name: pandas_column(self.native[name]) for name in names}, index=index, copy=False)
 
-    def _with_columns(self, frame: Any, columns: Mapping[str, Any]) -> Any:
+    def _with_columns(
+        self, frame: Any, columns: Mapping[str, Any], holds: Mapping[str, FieldSpec] = NOTHING_KNOWN
+    ) -> Any:
         index = pd.RangeIndex(len(frame))
         backend = frame.implementation
         return frame.with_columns(
-            *(native_column(name, as_series(column, index), backend) for name, column in columns.items())
+            *(
+                native_column(name, as_series(column, index), backend, holds.get(name))
+                for name, column in columns.items()
+            )
         )
 
 
@@ -105,13 +116,19 @@ class NativeSeriesRows:
         return series_prompts(self.data, template)
 
     def placed(
-        self, columns: Mapping[str, Any], target: Target, reasons: Mapping[int, str], figures: Mapping[str, Any]
+        self,
+        columns: Mapping[str, Any],
+        target: Target,
+        reasons: Mapping[int, str],
+        figures: Mapping[str, Any],
+        holds: Mapping[str, FieldSpec] = NOTHING_KNOWN,
     ) -> Any:
         """Return the new columns; such series hold neither figures nor reasons."""
         result = SeriesRows(self.data).placed(columns, target, reasons, figures)
         if isinstance(result, pd.Series):
-            return native_column(str(result.name), result, self.native.implementation).to_native()
-        return self._frame(result)
+            known = next(iter(holds.values()), None)
+            return native_column(str(result.name), result, self.native.implementation, known).to_native()
+        return self._frame(result, holds)
 
     def failed(self, reasons: Mapping[int, str], into: str) -> Any:
         """Return the values that have a reason, as a frame with ``<into>_error``."""
@@ -121,7 +138,10 @@ class NativeSeriesRows:
         """Return a sentence."""
         return "The verb on a frame returns all reasons."
 
-    def _frame(self, frame: pd.DataFrame) -> Any:
+    def _frame(self, frame: pd.DataFrame, holds: Mapping[str, FieldSpec] = NOTHING_KNOWN) -> Any:
         backend = self.native.implementation
-        columns = [native_column(str(name), column, backend) for name, column in frame.items()]
+        columns = [
+            native_column(name, column, backend, holds.get(name))
+            for name, column in ((str(label), column) for label, column in frame.items())
+        ]
         return columns[0].to_frame().with_columns(*columns[1:]).to_native()

@@ -11,7 +11,8 @@ import pandas as pd
 
 from pagednb.dataframe.prompts.row_prompts import RowPrompts, frame_prompts, series_prompts
 from pagednb.dataframe.results.columns import as_label, as_series, frame_with_columns, text_array
-from pagednb.dataframe.rows.verb_rows import Target
+from pagednb.dataframe.rows.verb_rows import NOTHING_KNOWN, Target
+from pagednb.structured_output.field_spec import FieldSpec
 
 PandasData = TypeVar("PandasData", pd.DataFrame, pd.Series)
 COPIES_ON_WRITE = int(pd.__version__.split(".")[0]) >= 3
@@ -40,9 +41,14 @@ class FrameRows:
         return prompts if self.only is None else prompts.only(self.only)
 
     def placed(
-        self, columns: Mapping[str, Any], target: Target, reasons: Mapping[int, str], figures: Mapping[str, Any]
+        self,
+        columns: Mapping[str, Any],
+        target: Target,
+        reasons: Mapping[int, str],
+        figures: Mapping[str, Any],
+        holds: Mapping[str, FieldSpec] = NOTHING_KNOWN,
     ) -> pd.DataFrame:
-        """Return the copy, with ``<into>_error`` if and only if there is a reason."""
+        """Return the copy, with ``<into>_error`` if and only if there is a reason. Objects stay objects."""
         return frame_with_columns(self.data, columns, reasons, target.into, figures)
 
     def failed(self, reasons: Mapping[int, str], into: str) -> pd.DataFrame:
@@ -74,7 +80,12 @@ class SeriesRows:
         return series_prompts(self.data, template)
 
     def placed(
-        self, columns: Mapping[str, Any], target: Target, reasons: Mapping[int, str], figures: Mapping[str, Any]
+        self,
+        columns: Mapping[str, Any],
+        target: Target,
+        reasons: Mapping[int, str],
+        figures: Mapping[str, Any],
+        holds: Mapping[str, FieldSpec] = NOTHING_KNOWN,
     ) -> pd.DataFrame | pd.Series:
         """Return the new columns; one alone keeps the series' name unless ``into`` was given."""
         if len(columns) > 1:

@@ -10,6 +10,9 @@ import pandas as pd
 
 from pagednb.dataframe.prompts.row_prompts import RowPrompts
 from pagednb.errors import OptionError
+from pagednb.structured_output.field_spec import FieldSpec
+
+NOTHING_KNOWN: Mapping[str, FieldSpec] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +51,17 @@ class VerbRows(Protocol):
         """Return the prompts of a template, or raise TemplateError."""
 
     def placed(
-        self, columns: Mapping[str, Any], target: Target, reasons: Mapping[int, str], figures: Mapping[str, Any]
+        self,
+        columns: Mapping[str, Any],
+        target: Target,
+        reasons: Mapping[int, str],
+        figures: Mapping[str, Any],
+        holds: Mapping[str, FieldSpec],
     ) -> Any:
-        """Return the caller's result: new columns by name (arrays, or series of the rows' index), reasons by row."""
+        """Return the caller's result: new columns by name (arrays, or series of the rows' index), reasons by row.
+
+        ``holds`` says what the objects of a column are, where that is known whatever the rows hold.
+        """
 
     def failed(self, reasons: Mapping[int, str], into: str) -> Any:
         """Return the rows that have a reason as a frame of the caller's kind, with ``<into>_error``."""

@@ -15,6 +15,7 @@ from pagednb.dataframe.results.record import RunRecord
 from pagednb.dataframe.rows.verb_rows import Target, VerbRows
 from pagednb.dataframe.run.task import RowTask
 from pagednb.errors import OptionError
+from pagednb.structured_output.field_spec import FieldSpec
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
@@ -64,6 +65,7 @@ class ColumnVerb:
         words: what the verb puts before the template, for a checkpoint to compare.
         made: names of the columns that hold values; not given, the target's.
         beside: names of those that say more of the values, such as confidences.
+        holds: what the objects in a column are, where that is known whatever the rows hold.
         notes: reasons for values that are withheld from rows which did not fail.
         details: what the figures, and the record for ``retry``, tell of the verb, as JSON types.
     """
@@ -81,6 +83,7 @@ class ColumnVerb:
     words: str = ""
     made: Sequence[str] | None = None
     beside: Sequence[str] = ()
+    holds: Mapping[str, FieldSpec] = dataclasses.field(default_factory=dict)
     notes: Callable[[RowOutcome[Any]], Mapping[int, str]] = no_notes
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -124,4 +127,4 @@ class ColumnVerb:
         reasons = {**outcome.errors, **self.notes(outcome)}
         told = {"system": self.chat.system, "failures": listed_failures(reasons), **self._asked(), **self.details}
         figures = outcome.figures.as_attrs(model=self.engine.resolved.name, params=self.task.params, **told)
-        return self.rows.placed(self.columns(outcome), self.target, reasons, figures)
+        return self.rows.placed(self.columns(outcome), self.target, reasons, figures, self.holds)

@@ -114,6 +114,7 @@ def classify(
         questions=_questions(label_set) if multi else ONE_QUESTION,
         columns=made.many if multi else made.one,
         beside=[f"{target.into}_{what}" for what, has in (("confidence", confidence), ("probs", probs)) if has],
+        holds=made.holds(multi),
         notes=made.notes_on_many if multi else made.notes_on_one,
         turns=turns,
         system=system,

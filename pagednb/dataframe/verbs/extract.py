@@ -94,6 +94,7 @@ def extract(
         columns=values_of,
         words=fields_in_words(columns.schema.fields),
         made=columns.names,
+        holds=columns.holds,
         # a class that makes objects is no JSON
         details={"into": into, "truncate": truncate, "schema": columns.schema.text if expand else None},
     )

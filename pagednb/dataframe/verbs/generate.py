@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pagednb.dataframe.generation.text_task import GenerateTask
-from pagednb.dataframe.generation.texts_task import TextsTask, texts_columns
+from pagednb.dataframe.generation.texts_task import TextsTask, texts_columns, texts_holds
 from pagednb.dataframe.prompts.model_prompt import Chat
 from pagednb.dataframe.prompts.sample import RowSample
 from pagednb.dataframe.prompts.truncation import TruncateOption
@@ -125,6 +125,7 @@ def generate(
         target=target,
         errors=errors,
         columns=columns,
+        holds=texts_holds(target.into),
         beside=[] if params.logprobs is None else [f"{target.into}_logprob"],
         details={"into": target.into, "truncate": truncate},
     )

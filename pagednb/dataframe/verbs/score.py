@@ -10,7 +10,7 @@ import pandas as pd
 
 from pagednb.checks import require_flags
 from pagednb.dataframe.labels.calibration import CalibrateOption, check_calibrate
-from pagednb.dataframe.labels.columns import probability_column
+from pagednb.dataframe.labels.columns import probabilities_by, probability_column
 from pagednb.dataframe.labels.run import LabelRun
 from pagednb.dataframe.labels.scale import ScoreScale
 from pagednb.dataframe.prompts.sample import RowSample
@@ -93,6 +93,7 @@ def score(
         words=answers.words,
         columns=columns,
         beside=[f"{target.into}_probs"] if probs else [],
+        holds={f"{target.into}_probs": probabilities_by(answers.texts)},
         system=system,
         calibrate=calibrate,
         asked=asked,

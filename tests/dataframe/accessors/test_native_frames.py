@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import enum
+import json
 import warnings
-from typing import Any
+from typing import Any, Literal, TypedDict
 
+import narwhals as nw
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -17,6 +19,7 @@ import pagednb
 from pagednb.dataframe.accessor import frame
 from pagednb.dataframe.rows.native_columns import native_column
 from pagednb.errors import NotSupportedYetError, OptionError, RowErrors, RowErrorsWarning, TemplateError
+from pagednb.structured_output.field_spec import FieldSpec
 
 TEXTS = ["late", None, "login", "late"]
 DATA = pl.DataFrame(
@@ -28,6 +31,10 @@ DATA = pl.DataFrame(
         "kind": pl.Series(["y", "x", None, "y"], dtype=pl.Enum(["y", "x"])),
     }
 )
+
+
+class Item(TypedDict):
+    x: int | None
 
 
 class Team(enum.Enum):
@@ -179,3 +186,48 @@ def test_nested_values_are_never_changed(library: str, values: list[Any]) -> Non
             assert {key: item for key, item in back.items() if item is not None} == value
         elif not isinstance(back, str):
             assert back == value
+
+
+NESTED = {
+    "l": list[int],
+    "d": {"x": int, "y": list[float]},
+    "k": list[Literal["a", "b"]],
+    "o": list[Item],
+}
+ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "some of it": ("classify", {"labels": ["a", "b"], "multi": True, "probs": True, "into": "out"}),
+    "a distribution": ("score", {"scale": (1, 3), "into": "out"}),
+    "several texts": ("generate", {"n": 2, "logprobs": True, "temperature": 1.0, "into": "out"}),
+    "nested fields": ("extract", {"schema": NESTED, "into": "out", "max_tokens": 200}),
+    "whole objects": ("extract", {"schema": NESTED, "expand": False, "into": "out", "max_tokens": 200}),
+    "numbers to choose from": ("extract", {"schema": {"k": Literal[1, 2], "f": Literal[0.5, 1.5]}, "into": "out"}),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_types_do_not_depend_on_the_rows(engine: FakeEngine, library: str, case: str) -> None:
+    verb, options = ANSWERS[case]
+    values = '{"k":1,"f":1.5}' if "numbers" in case else '{"l":[3],"d":{"x":1,"y":[1,2.5]},"k":["a"],"o":[{"x":null}]}'
+    if verb == "extract":
+        engine.answer = lambda _: values
+    types = []
+    for texts in (["late", "x"], [None, None], []):
+        data = nw.from_native(pl.DataFrame({"text": texts}, schema={"text": pl.String}))
+        native = data.to_native() if library == "polars" else data.to_arrow()
+        of_frame = getattr(frame(native), verb)("text", **options)
+        of_series = getattr(frame(native["text"]), verb)(**options)
+        made = nw.from_native(of_frame).schema
+        types.append({name: dtype for name, dtype in made.items() if name.startswith("out")})
+        beside = nw.from_native(of_series, allow_series=True)
+        types.append(dict(beside.schema) if isinstance(beside, nw.DataFrame) else {"out": beside.dtype})
+    assert types == [types[0]] * len(types)
+    assert not any(isinstance(dtype, nw.Unknown | nw.Object) for made in types for dtype in made.values())
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+@pytest.mark.parametrize("values", [[[1, 2.5], None], [[10**400]], [["x"]], [[1, [2]]]])
+def test_what_is_not_of_the_declared_type_is_kept_as_it_is(library: str, values: list[Any]) -> None:
+    holds = FieldSpec(kind="array", items=FieldSpec(kind="number"))
+    held = native_column("c", pd.Series(values, dtype=object), library, holds)
+    assert [json.loads(value) if isinstance(value, str) else value for value in held.to_list()] == values

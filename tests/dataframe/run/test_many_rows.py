@@ -17,9 +17,9 @@ from pagednb.dataframe.prompts.chunks import CHUNK_ROWS
 from pagednb.dataframe.results.figures import RunFigures
 from pagednb.dataframe.run.row_job import MIN_PENDING_ROWS, run_rows
 from pagednb.dataframe.run.task import EncodedPrompt
+from pagednb.engine.collected import CollectedGroup, CollectedSequence
 from pagednb.engine.llm_engine import LLMEngine
 from pagednb.engine.loop import EngineLoop
-from pagednb.engine.output_processor import _Group, _Sequence
 from pagednb.engine.submission import Submission
 from pagednb.outputs import CompletionOutput, RequestOutput
 from pagednb.request import Request, RequestUpdate
@@ -28,7 +28,7 @@ from pagednb.scheduler.sequence import Sequence
 
 NUM_ROWS = 3 * MIN_PENDING_ROWS
 TASK = GenerateTask(SamplingParams(max_tokens=1, seed=3))
-PER_ROW = (EncodedPrompt, Request, Submission, _Group, _Sequence, Sequence)
+PER_ROW = (EncodedPrompt, Request, Submission, CollectedGroup, CollectedSequence, Sequence)
 """What a row under way may have; of each at most as many as rows are under way."""
 PASSING = (RequestUpdate, RequestOutput, CompletionOutput)
 

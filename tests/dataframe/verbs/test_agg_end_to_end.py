@@ -14,7 +14,8 @@ from support.tiny_models import tiny_hf_model, tiny_model
 
 import pagednb
 from pagednb.dataframe.results.last_run import last_run
-from pagednb.engine.input_processor import InputProcessor, TokenPrompt
+from pagednb.engine.input_processor import InputProcessor
+from pagednb.engine.token_prompt import TokenPrompt
 
 MAX_TOKENS = 6
 TEXTS = ["where is my order?", "the fox jumps", None, "was it late again", "the fox jumps", "", "dog!"]
