@@ -26,8 +26,8 @@ from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
-    from pagednb.engine.input_processor import Prompt
     from pagednb.engine.status import EngineStatus
+    from pagednb.engine.token_prompt import Prompt
 
 Message = Mapping[str, Any]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pagednb.beam_search_params import BeamSearchParams
 from pagednb.engine.beams import Beam, Beams
-from pagednb.engine.input_processor import Prompt, TokenPrompt
+from pagednb.engine.token_prompt import Prompt, TokenPrompt
 from pagednb.errors import ContextLengthError, OptionError
 from pagednb.outputs import BeamSearchOutput, BeamSearchSequence
 from pagednb.sampling_checks import MAX_LOGPROBS

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pagednb.engine.input_processor import InputProcessor, Prompt, TokenPrompt
+from pagednb.engine.input_processor import InputProcessor
+from pagednb.engine.token_prompt import Prompt, TokenPrompt
 from pagednb.errors import OptionError
 from pagednb.sampling_params import SamplingParams, require_sampling_params
 

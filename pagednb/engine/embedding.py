@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pagednb.engine.checked_prompts import CheckedPrompt
-from pagednb.engine.input_processor import Prompt
+from pagednb.engine.token_prompt import Prompt
 from pagednb.outputs import Embedding, PoolingOutput, RequestOutput, Score
 from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams

@@ -5,14 +5,14 @@ Runs on the caller's thread, so that a mistake raises where it was made and befo
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
 
 import numpy as np
 
 from pagednb.config import CacheGeometry
+from pagednb.engine.seeds import as_int64, mix64
+from pagednb.engine.token_prompt import Prompt, TokenPrompt, split_prompt
 from pagednb.engine.tokenization import TextCodec
 from pagednb.errors import ContextLengthError, OptionError, PromptError
 from pagednb.kv_cache.prefix_cache import BlockHasher
@@ -20,17 +20,6 @@ from pagednb.request import Pooling, Request
 from pagednb.sampling_params import SamplingParams
 from pagednb.structured_output.matcher import TokenGrammar
 from pagednb.structured_output.token_rules import TokenRules
-
-Prompt: TypeAlias = str | Sequence[int] | np.ndarray | Mapping[str, Any]
-"""Text, token ids, or a dict with ``prompt`` or ``prompt_token_ids`` (with both, the text is only shown)."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TokenPrompt:
-    """A prompt as the engine takes it: token ids, int32 ``[num_tokens]``, and the text if it was given."""
-
-    token_ids: np.ndarray
-    text: str | None = None
 
 
 class InputProcessor:
@@ -63,7 +52,7 @@ class InputProcessor:
             PromptError: a malformed prompt, or token ids outside the vocabulary.
             OptionError: a text, and the engine has no tokenizer.
         """
-        split = [_split(prompt) for prompt in prompts]
+        split = [split_prompt(prompt) for prompt in prompts]
         texts = [text for text, token_ids in split if text is not None and token_ids is None]
         if texts and self._codec is None:
             raise OptionError(
@@ -112,7 +101,7 @@ class InputProcessor:
                 prompt_token_ids=token_ids,
                 sampling_params=params,
                 max_tokens=max_tokens,
-                seed=_as_int64(params.seed + index) if params.seed is not None else mix64(self._seed, request_id),
+                seed=as_int64(params.seed + index) if params.seed is not None else mix64(self._seed, request_id),
                 priority=priority,
                 parent_id=None if index == 0 else request_ids[0],
                 stream=stream,
@@ -224,50 +213,3 @@ class InputProcessor:
                 hint="Shorten it, lower max_tokens, or load the engine with more memory for the cache.",
             )
         return max_tokens
-
-
-def _split(prompt: Prompt) -> tuple[str | None, np.ndarray | None]:
-    """Return text and token ids; at least one of them is there."""
-    if isinstance(prompt, str):
-        return prompt, None
-    if isinstance(prompt, Mapping):
-        return _split_mapping(prompt)
-    return None, _as_token_ids(prompt)
-
-
-def _split_mapping(prompt: Mapping[str, Any]) -> tuple[str | None, np.ndarray | None]:
-    unknown = set(prompt) - {"prompt", "prompt_token_ids"}
-    text, token_ids = prompt.get("prompt"), prompt.get("prompt_token_ids")
-    if unknown or not isinstance(text, str | None) or (text is None and token_ids is None):
-        raise PromptError(
-            f"A prompt dict with keys {sorted(map(str, prompt))} is not valid.",
-            hint='Use {"prompt": "text"} or {"prompt_token_ids": [1, 2, 3]}.',
-        )
-    return text, None if token_ids is None else _as_token_ids(token_ids)
-
-
-def _as_token_ids(value: Any) -> np.ndarray:
-    try:
-        token_ids = np.asarray(value)
-    except (ValueError, OverflowError):  # ragged, or beyond 64 bits
-        token_ids = np.empty(0, dtype=object)
-    if token_ids.ndim != 1 or (len(token_ids) and token_ids.dtype.kind not in "iu"):
-        raise PromptError(
-            f"A prompt of type {type(value).__name__} is not valid.", hint="Give text, or a list of token ids."
-        )
-    if not len(token_ids):
-        raise PromptError("The prompt is empty: it has no tokens.")
-    return token_ids
-
-
-def mix64(seed: int, counter: int) -> int:
-    """Return a well-mixed signed 64-bit number from two numbers (the finaliser of SplitMix64)."""
-    mask = 2**64 - 1
-    z = (seed * 0xD1342543DE82EF95 + (counter + 1) * 0x9E3779B97F4A7C15) & mask
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-    return _as_int64(z ^ (z >> 31))
-
-
-def _as_int64(number: int) -> int:
-    return (number + 2**63) % 2**64 - 2**63

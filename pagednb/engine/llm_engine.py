@@ -15,11 +15,12 @@ from pagednb.engine.build import EngineBuilder, EngineParts, ModelEngineBuilder,
 from pagednb.engine.call import Call
 from pagednb.engine.checked_prompts import CheckedPrompt, checked_prompts
 from pagednb.engine.core import EngineCore
-from pagednb.engine.input_processor import InputProcessor, Prompt, TokenPrompt
+from pagednb.engine.input_processor import InputProcessor
 from pagednb.engine.loop import EngineLoop
 from pagednb.engine.metrics import EngineCounters
 from pagednb.engine.output_processor import OutputProcessor
 from pagednb.engine.status import EngineStatus
+from pagednb.engine.token_prompt import Prompt, TokenPrompt
 from pagednb.errors import OptionError, RequestCancelledError
 from pagednb.outputs import RequestOutput
 from pagednb.request import Pooling

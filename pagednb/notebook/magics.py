@@ -32,8 +32,8 @@ from pagednb.sampling_params import SamplingParams
 from pagednb.template import Template, resolve_in
 
 if TYPE_CHECKING:
-    from pagednb.engine.input_processor import Prompt
     from pagednb.engine.llm_engine import LLMEngine
+    from pagednb.engine.token_prompt import Prompt
 
 LAST_OUTPUT = "_llm"
 """Variable of the notebook that holds the last completion."""

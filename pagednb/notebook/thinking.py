@@ -9,8 +9,8 @@ from pagednb.errors import OptionError
 from pagednb.rendering.thinking import ThinkingSplitter
 
 if TYPE_CHECKING:
-    from pagednb.engine.input_processor import Prompt
     from pagednb.engine.llm_engine import LLMEngine
+    from pagednb.engine.token_prompt import Prompt
 
 _OPEN = "<think>"
 

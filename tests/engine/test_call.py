@@ -15,8 +15,8 @@ import pytest
 from support.engine_rig import RigBuilder, RigExecutor, assert_idle, expected_tokens, make_engine
 
 from pagednb.config import EngineConfig
-from pagednb.engine.input_processor import TokenPrompt
 from pagednb.engine.llm_engine import LLMEngine
+from pagednb.engine.token_prompt import TokenPrompt
 from pagednb.errors import ContextLengthError, PromptError
 from pagednb.sampling_params import SamplingParams
 
@@ -36,23 +36,29 @@ def rig() -> Iterator[tuple[LLMEngine, RigExecutor]]:
 def seconds_to_answer(action: Callable[[], object], *delays_s: float) -> float:
     """Send Ctrl-C to this thread at each delay while ``action`` runs; return how long the last one took to come out."""
     sent: list[float] = []
+    begun, is_out = threading.Event(), threading.Event()
 
-    def send() -> None:
-        sent.append(time.perf_counter())
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    def press() -> None:
+        begun.wait()
+        start = time.perf_counter()
+        for delay in delays_s:
+            if is_out.wait(max(0.0, start + delay - time.perf_counter())):
+                return  # a late key would hit whoever runs next
+            sent.append(time.perf_counter())
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    timers = [threading.Timer(delay, send) for delay in delays_s]
+    presser = threading.Thread(target=press)
+    presser.start()
     try:
-        for timer in timers:
-            timer.start()
+        begun.set()
         action()
         time.sleep(60)
         raise AssertionError("no interrupt came out")
     except KeyboardInterrupt:
         return time.perf_counter() - sent[-1]
     finally:
-        for timer in timers:
-            timer.join()
+        is_out.set()
+        presser.join()
 
 
 def generate_long(engine: LLMEngine) -> None:

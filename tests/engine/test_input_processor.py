@@ -7,7 +7,9 @@ import pytest
 from support.tiny_tokenizers import byte_level_tokenizer
 
 from pagednb.config import CacheGeometry
-from pagednb.engine.input_processor import InputProcessor, TokenPrompt, mix64
+from pagednb.engine.input_processor import InputProcessor
+from pagednb.engine.seeds import mix64
+from pagednb.engine.token_prompt import TokenPrompt
 from pagednb.engine.tokenization import TextCodec
 from pagednb.errors import PromptError
 from pagednb.kv_cache.prefix_cache import BlockHasher

@@ -22,10 +22,10 @@ from support.engine_rig import RigBuilder, RigExecutor, assert_idle, expected_to
 
 from pagednb.config import EngineConfig
 from pagednb.engine.checked_prompts import ENCODE_BATCH
-from pagednb.engine.input_processor import TokenPrompt
 from pagednb.engine.llm_engine import LLMEngine
 from pagednb.engine.submission import Submission
 from pagednb.engine.switch_interval import SHORT_INTERVAL_S
+from pagednb.engine.token_prompt import TokenPrompt
 from pagednb.errors import (
     ContextLengthError,
     EngineDeadError,

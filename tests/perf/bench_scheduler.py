@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from pagednb.config import CacheGeometry, SchedulerConfig
-from pagednb.engine.input_processor import InputProcessor, TokenPrompt
+from pagednb.engine.input_processor import InputProcessor
+from pagednb.engine.token_prompt import TokenPrompt
 from pagednb.request import Request
 from pagednb.runner.plan_diff import send_diff
 from pagednb.sampling_params import SamplingParams

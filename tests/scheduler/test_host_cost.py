@@ -14,7 +14,8 @@ import pytest
 from support.traffic import make_request
 
 from pagednb.config import CacheGeometry, SchedulerConfig
-from pagednb.engine.input_processor import InputProcessor, TokenPrompt
+from pagednb.engine.input_processor import InputProcessor
+from pagednb.engine.token_prompt import TokenPrompt
 from pagednb.request import Request
 from pagednb.sampling_params import SamplingParams
 from pagednb.scheduler.output import RunnerOutput

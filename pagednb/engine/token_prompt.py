@@ -1,0 +1,56 @@
+"""What callers give as prompts, and what the engine takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from pagednb.errors import PromptError
+
+Prompt: TypeAlias = str | Sequence[int] | np.ndarray | Mapping[str, Any]
+"""Text, token ids, or a dict with ``prompt`` or ``prompt_token_ids`` (with both, the text is only shown)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenPrompt:
+    """A prompt as the engine takes it: token ids, int32 ``[num_tokens]``, and the text if it was given."""
+
+    token_ids: np.ndarray
+    text: str | None = None
+
+
+def split_prompt(prompt: Prompt) -> tuple[str | None, np.ndarray | None]:
+    """Return text and token ids; at least one of them is there. Raises PromptError for anything else."""
+    if isinstance(prompt, str):
+        return prompt, None
+    if isinstance(prompt, Mapping):
+        return _split_mapping(prompt)
+    return None, _as_token_ids(prompt)
+
+
+def _split_mapping(prompt: Mapping[str, Any]) -> tuple[str | None, np.ndarray | None]:
+    unknown = set(prompt) - {"prompt", "prompt_token_ids"}
+    text, token_ids = prompt.get("prompt"), prompt.get("prompt_token_ids")
+    if unknown or not isinstance(text, str | None) or (text is None and token_ids is None):
+        raise PromptError(
+            f"A prompt dict with keys {sorted(map(str, prompt))} is not valid.",
+            hint='Use {"prompt": "text"} or {"prompt_token_ids": [1, 2, 3]}.',
+        )
+    return text, None if token_ids is None else _as_token_ids(token_ids)
+
+
+def _as_token_ids(value: Any) -> np.ndarray:
+    try:
+        token_ids = np.asarray(value)
+    except (ValueError, OverflowError):  # ragged, or beyond 64 bits
+        token_ids = np.empty(0, dtype=object)
+    if token_ids.ndim != 1 or (len(token_ids) and token_ids.dtype.kind not in "iu"):
+        raise PromptError(
+            f"A prompt of type {type(value).__name__} is not valid.", hint="Give text, or a list of token ids."
+        )
+    if not len(token_ids):
+        raise PromptError("The prompt is empty: it has no tokens.")
+    return token_ids
