@@ -8,14 +8,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pagednb.structured_output.python_types import (
-    SCALARS,
-    choices_of,
-    field_types,
-    is_pydantic_model,
-    is_union,
-    unwrapped,
-)
+from pagednb.structured_output.annotations import choices_of, field_types, is_pydantic_model, is_union, unwrapped
+from pagednb.structured_output.python_types import SCALARS
 
 
 def instance_of(schema: object, value: Any) -> Any:

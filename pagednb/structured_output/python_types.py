@@ -2,8 +2,7 @@
 
 A pydantic model, a dataclass, a TypedDict, a dict of types, and inside them enums, literals, optional values, lists,
 tuples and nested ones. Every field is asked for, whether or not it has a default, and no other key may appear, so that
-an answer has the same keys in every row. Anything else is refused by name and place. pydantic is looked up among the
-loaded modules, never imported: who has a model has loaded it.
+an answer has the same keys in every row. Anything else is refused by name and place.
 """
 
 from __future__ import annotations
@@ -14,12 +13,24 @@ import json
 import math
 import re
 import sys
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pagednb.errors import SchemaError
+from pagednb.structured_output.annotations import (
+    choices_of,
+    field_types,
+    is_dataclass_type,
+    is_pydantic_field,
+    is_pydantic_model,
+    is_required,
+    is_typed_dict,
+    is_union,
+    name_of,
+    notes_of,
+    unwrapped,
+)
 from pagednb.structured_output.json_schema import Schema, inlined, parse_schema
 
 SCALARS: Mapping[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
@@ -81,42 +92,10 @@ def is_json_schema(schema: object) -> bool:
         return False
 
 
-def is_pydantic_model(annotation: object) -> bool:
-    """Whether ``annotation`` is a class derived from pydantic's BaseModel; False while nobody has loaded pydantic."""
-    pydantic = sys.modules.get("pydantic")
-    return pydantic is not None and isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel)
-
-
-def unwrapped(annotation: Any) -> Any:
-    """Return a type without the names and notes around it: aliases, NewType, Annotated, Required, NotRequired."""
-    while (inner := _peeled(annotation)) is not annotation:
-        annotation = inner
-    return annotation
-
-
-def is_union(annotation: Any) -> bool:
-    """Whether ``annotation`` is ``X | Y``, ``Optional[X]`` or ``Union[X, Y]``."""
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
-
-
-def field_types(owner: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass, a TypedDict or a dict of types, in order.
-
-    Raises:
-        NameError: an annotation is a text that names nothing.
-    """
-    if isinstance(owner, Mapping):
-        return dict(owner)
-    hints = typing.get_type_hints(owner, include_extras=True)
-    if dataclasses.is_dataclass(owner):
-        return {field.name: hints[field.name] for field in dataclasses.fields(owner) if field.init}
-    return hints
-
-
 def _schema_of(annotation: Any, place: _Place) -> Schema:
     bare = unwrapped(annotation)
-    notes = _notes(annotation)
-    if is_pydantic_model(bare) or any(_is_pydantic_field(note) for note in notes):
+    notes = notes_of(annotation)
+    if is_pydantic_model(bare) or any(is_pydantic_field(note) for note in notes):
         return _pydantic_schema(annotation, place)
     schema = _bare_schema(bare, place)
     for note in notes:
@@ -136,21 +115,15 @@ def _bare_schema(bare: Any, place: _Place) -> Schema:
         return _array_schema(bare, place)
     if origin in (dict, Mapping):
         return _map_schema(bare, place)
-    if not (isinstance(bare, Mapping) or _is_typed_dict(bare) or _is_dataclass(bare)):
-        place.refuse(f"{_name(bare)} is not supported")
+    if not (isinstance(bare, Mapping) or is_typed_dict(bare) or is_dataclass_type(bare)):
+        place.refuse(f"{name_of(bare)} is not supported")
     return _object_schema(bare, place)
-
-
-def choices_of(bare: Any) -> tuple[Any, ...]:
-    """Return the members of an Enum, or the values of a Literal."""
-    members: tuple[Any, ...] = tuple(bare) if isinstance(bare, enum.EnumMeta) else typing.get_args(bare)
-    return members
 
 
 def _enum_schema(bare: Any, place: _Place) -> Schema:
     values = [_json_value(choice, place) for choice in choices_of(bare)]
     if not values:
-        place.refuse(f"{_name(bare)} has no members")
+        place.refuse(f"{name_of(bare)} has no members")
     return {"enum": values}
 
 
@@ -165,7 +138,7 @@ def _array_schema(bare: Any, place: _Place) -> Schema:
 def _map_schema(bare: Any, place: _Place) -> Schema:
     key, value = typing.get_args(bare)
     if key is not str:
-        place.refuse(f"the keys of {_name(bare)} are not str", "JSON has texts as keys only.")
+        place.refuse(f"the keys of {name_of(bare)} are not str", "JSON has texts as keys only.")
     return {"type": "object", "additionalProperties": _schema_of(value, place.at("values"))}
 
 
@@ -183,19 +156,12 @@ def _object_schema(owner: Any, place: _Place) -> Schema:
     properties = {name: _schema_of(hint, place.at(name)) for name, hint in hints.items()}
     for name, text in _dataclass_descriptions(owner).items():
         properties[name] = properties[name] | {"description": text}
-    required = [name for name, hint in hints.items() if _is_required(owner, name, hint)]
+    required = [name for name, hint in hints.items() if is_required(owner, name, hint)]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
-def _is_required(owner: Any, name: str, hint: Any) -> bool:
-    if typing.get_origin(hint) in _spellings("NotRequired"):
-        return False
-    is_open = _is_typed_dict(owner) and typing.get_origin(hint) not in _spellings("Required")
-    return not is_open or name in owner.__required_keys__
-
-
 def _dataclass_descriptions(owner: Any) -> dict[str, str]:
-    fields = dataclasses.fields(owner) if _is_dataclass(owner) else ()
+    fields = dataclasses.fields(owner) if is_dataclass_type(owner) else ()
     return {field.name: field.metadata["description"] for field in fields if "description" in field.metadata}
 
 
@@ -204,27 +170,6 @@ def _json_value(value: Any, place: _Place) -> Any:
     if not isinstance(plain, str | int | float | None) or (isinstance(plain, float) and not math.isfinite(plain)):
         place.refuse(f"the value {value!r} is no JSON value", "Use texts, numbers, True, False or None.")
     return plain
-
-
-def _peeled(annotation: Any) -> Any:
-    """The type one layer further in; a bare type is its own."""
-    if isinstance(annotation, typing.NewType):
-        return annotation.__supertype__
-    if isinstance(annotation, _spellings("TypeAliasType")):  # `type X = ...`
-        return annotation.__value__
-    if typing.get_origin(annotation) in (typing.Annotated, *_spellings("Required"), *_spellings("NotRequired")):
-        return typing.get_args(annotation)[0]
-    return annotation
-
-
-def _notes(annotation: Any) -> list[Any]:
-    """The metadata of every Annotated around a type, the innermost first, as they apply."""
-    notes: list[Any] = []
-    while (inner := _peeled(annotation)) is not annotation:
-        if typing.get_origin(annotation) is typing.Annotated:
-            notes = [*annotation.__metadata__, *notes]
-        annotation = inner
-    return notes
 
 
 def _with_note(schema: Schema, note: Any, place: _Place) -> Schema:
@@ -246,15 +191,10 @@ def _with_note(schema: Schema, note: Any, place: _Place) -> Schema:
 
 def _marker_fields(note: Any) -> dict[str, Any]:
     """What a marker of annotated_types says, its neutral values left out; {} for anything else."""
-    if not _is_dataclass(type(note)):
+    if not is_dataclass_type(type(note)):
         return {}
     given = {field.name: getattr(note, field.name) for field in dataclasses.fields(note)}
     return {name: value for name, value in given.items() if value is not None and (name, value) != ("min_length", 0)}
-
-
-def _is_pydantic_field(note: object) -> bool:
-    fields = sys.modules.get("pydantic.fields")
-    return fields is not None and isinstance(note, fields.FieldInfo)
 
 
 def _pydantic_schema(annotation: Any, place: _Place) -> Schema:
@@ -263,23 +203,5 @@ def _pydantic_schema(annotation: Any, place: _Place) -> Schema:
     try:
         schema = pydantic.TypeAdapter(annotation).json_schema()
     except pydantic.errors.PydanticUserError as error:
-        place.refuse(f"pydantic has no JSON Schema for {_name(annotation)} ({str(error).splitlines()[0]})")
+        place.refuse(f"pydantic has no JSON Schema for {name_of(annotation)} ({str(error).splitlines()[0]})")
     return inlined(schema, all_required=True, path=place.path)
-
-
-def _spellings(name: str) -> tuple[Any, ...]:
-    """The things of that name in typing and, where someone has loaded it, in typing_extensions: they may differ."""
-    modules = (typing, sys.modules.get("typing_extensions"))
-    return tuple(getattr(module, name) for module in modules if hasattr(module, name))
-
-
-def _is_typed_dict(bare: Any) -> bool:
-    return any(is_typeddict(bare) for is_typeddict in _spellings("is_typeddict"))
-
-
-def _is_dataclass(bare: Any) -> bool:
-    return isinstance(bare, type) and dataclasses.is_dataclass(bare)
-
-
-def _name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else repr(annotation)
