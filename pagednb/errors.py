@@ -41,6 +41,14 @@ class EngineDeadError(PagednbError, RuntimeError):
     """The engine stopped for good (unloaded, or the device context is lost)."""
 
 
+class EngineAsleepError(PagednbError, RuntimeError):
+    """The engine has given its device back (``sleep``) and answers nothing until it is woken up."""
+
+
+class EngineBusyError(PagednbError, RuntimeError):
+    """What was asked of the engine cannot be done while requests are under way."""
+
+
 class EngineStepError(PagednbError, RuntimeError):
     """A step of the engine failed; the requests in flight were lost, the engine answers the next ones."""
 

@@ -34,12 +34,11 @@ Message = Mapping[str, Any]
 _RELOAD = "shutdown() gives the memory back, and LLM(...) loads the model again."
 _POOLING = "Only models that write text are served."
 _NOT_BUILT_YET = {
-    "sleep": _RELOAD,
-    "wake_up": _RELOAD,
     "classify": "frame.llm.classify sorts texts into labels with a model that writes text.",
     "reward": _POOLING,
 }
 """Methods of vLLM's class, each with what to do instead."""
+_SLEEPING_PARTS = {"weights", "kv_cache"}
 
 
 class MethodNotBuiltError(NotSupportedYetError, AttributeError):
@@ -183,6 +182,38 @@ class LLM:
     def reset_prefix_cache(self) -> None:
         """Forget all cached prefixes that no running request uses."""
         self.engine.reset_prefix_cache()
+
+    def sleep(self, level: int = 1) -> None:
+        """Give the GPU's memory back until ``wake_up``; calls raise EngineAsleepError meanwhile, all else stays.
+
+        At level 1 the weights wait in host memory, at level 2 they are dropped and read again. Cached prefixes are
+        forgotten at both.
+
+        Raises:
+            OptionError: another level; or level 1 when it sleeps at level 2.
+            EngineBusyError: requests are under way; they go on.
+            GPUMemoryError: the host has no room for the weights; the engine stays awake.
+        """
+        self.engine.sleep(level)
+
+    def wake_up(self, tags: Sequence[str] | None = None) -> None:
+        """Take the GPU's memory again, with as many KV blocks as before. Does nothing when awake.
+
+        Everything wakes up together: ``tags`` may be None or name both "weights" and "kv_cache". An interrupt leaves
+        the engine asleep.
+
+        Raises:
+            GPUMemoryError: others have taken the memory; the engine stays asleep, to be woken up later.
+            PagednbError: at level 2, what is wrong with the checkpoint.
+        """
+        if tags is not None and set(tags) != _SLEEPING_PARTS:
+            raise NotSupportedYetError(f"wake_up(tags={tags!r}) is not built yet.", hint="Leave it out: all wakes up.")
+        with load_bar(is_shown=envs.show_progress()) as progress:
+            self.engine.wake_up(progress=progress)
+
+    def is_sleeping(self) -> bool:
+        """Whether the engine sleeps."""
+        return self.engine.asleep is not None
 
     def shutdown(self) -> None:
         """End the engine and give its memory back. Safe to call twice."""

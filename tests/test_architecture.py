@@ -24,6 +24,7 @@ TOP_FILES = {
     "pagednb.request",
     "pagednb.sampling_checks",
     "pagednb.sampling_params",
+    "pagednb.sleep_state",
     "pagednb.template",
     "pagednb.version",
     "pagednb.vllm_options",

@@ -360,7 +360,7 @@ def test_unknown_and_unbuilt_options_are_named(folder: pathlib.Path) -> None:
         SamplingParams(extra_args={})
 
 
-@pytest.mark.parametrize("name", ["sleep", "wake_up", "classify", "reward"])
+@pytest.mark.parametrize("name", ["classify", "reward"])
 def test_methods_of_vllm_that_are_not_built_say_so(llm: LLM, name: str) -> None:
     with pytest.raises(NotSupportedYetError, match=rf"LLM\.{name} is not built yet\. \w+"):
         getattr(llm, name)("a")

@@ -7,6 +7,7 @@ built, not with the package.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -41,9 +42,12 @@ class EngineParts:
 
     def memory_now(self) -> MemoryUse:
         """Return ``memory`` as it stands now; on the engine thread."""
+        is_asleep = self.core.asleep is not None
         if self.measure_memory is None:
-            return self.memory
+            return self.memory.asleep(used_bytes=0) if is_asleep else self.memory
         used_bytes, own_bytes = self.measure_memory()
+        if is_asleep:
+            return self.memory.asleep(used_bytes)
         return dataclasses.replace(self.memory, used_bytes=used_bytes, own_bytes=own_bytes)
 
 
@@ -79,12 +83,15 @@ class ModelEngineBuilder:
     def build(self, resolved: ResolvedModel, progress: Progress) -> EngineParts:
         """See ``build_runner``."""
         from pagednb.runner.factory import build_runner
+        from pagednb.runner.sleeper import Sleeper
 
         runner = build_runner(self._config, resolved, progress=progress, warms_up=True)
         scheduler = Scheduler(runner.scheduler_config, runner.geometry)
         # on a CPU a step is over when execute returns: there is nothing to run ahead of
         launch_ahead: Literal[0, 1] = 1 if resolved.device.startswith("cuda") else 0
         report = runner.memory
+        as_before = dataclasses.replace(self._config, num_gpu_blocks_override=report.num_blocks)
+        build_again = functools.partial(build_runner, as_before, resolved, warms_up=True)
         return EngineParts(
             core=EngineCore(
                 scheduler,
@@ -94,6 +101,7 @@ class ModelEngineBuilder:
                 token_masks=TokenMaskBuilder(
                     resolved.spec.vocab_size, launch_ahead=launch_ahead, allocate=runner.host_words
                 ),
+                sleeper=Sleeper(runner, build_again),
             ),
             measure_memory=runner.measure_memory if launch_ahead else None,
             geometry=runner.geometry,

@@ -6,11 +6,14 @@ runs in tests with a fake executor. Knows nothing about threads, text or noteboo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from pagednb.engine.faults import drop_frames
 from pagednb.engine.step_pacer import StepTiming
 from pagednb.engine.token_masks import TokenMaskBuilder
 from pagednb.request import RequestUpdate
@@ -19,6 +22,7 @@ from pagednb.scheduler.output import LogitsCall, RunnerOutput, SchedulerOutput, 
 if TYPE_CHECKING:
     from pagednb.scheduler.constrained_rows import ConstrainedSample
     from pagednb.scheduler.scheduler import Scheduler
+    from pagednb.sleep_state import SleepLevel, SleepState
 
 
 class PendingOutput(Protocol):
@@ -44,6 +48,24 @@ class Executor(Protocol):
 
     def shutdown(self) -> None:
         """Free everything that is held on the device. Safe to call twice."""
+
+
+class Sleeper(Protocol):
+    """Lets the executor give its device back and take it again; see ``runner/sleeper.py``."""
+
+    @property
+    def state(self) -> SleepState | None:
+        """How it sleeps; None while it is awake."""
+        ...
+
+    def sleep(self, level: SleepLevel) -> None:
+        """Give the device back, or nothing at all."""
+
+    def wake_up(self, progress: Callable[[int, int], None]) -> None:
+        """Take the device again, or nothing at all; what ``progress`` raises ends it."""
+
+    def forget(self) -> None:
+        """Let go of what was kept on the host."""
 
 
 class Pacer(Protocol):
@@ -72,7 +94,8 @@ class EngineCore:
 
     With ``launch_ahead`` 1, step N+1 is launched before the tokens of step N are read; with 0, each step is read at
     once. Plans without tokens are never executed. Without a ``pacer`` a step has one decode step and no limit of its
-    own. ``token_masks`` serves constrained requests, which end on their own when their constraint fails.
+    own. ``token_masks`` serves constrained requests, which end on their own when their constraint fails. With a
+    ``sleeper`` it can sleep; nothing may be stepped then.
 
     Attributes:
         num_prefill_tokens, num_sampled_tokens: what was launched, tokens that are computed again after preemption
@@ -89,6 +112,7 @@ class EngineCore:
         launch_ahead: Literal[0, 1] = 0,
         pacer: Pacer | None = None,
         token_masks: TokenMaskBuilder | None = None,
+        sleeper: Sleeper | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.executor = executor
@@ -99,6 +123,7 @@ class EngineCore:
         self._launch_ahead = launch_ahead
         self._pacer = pacer
         self._token_masks = token_masks
+        self._sleeper = sleeper
         self._failed: list[int] = []  # requests of the last plan whose constraints failed
         self._in_flight: deque[_Launched] = deque()
         self._last_end_s = 0.0
@@ -127,6 +152,39 @@ class EngineCore:
         self._failed.clear()
         self.scheduler.reset()
         self.executor.reset()
+
+    @property
+    def asleep(self) -> SleepState | None:
+        """How the executor sleeps; None while it is awake."""
+        return None if self._sleeper is None else self._sleeper.state
+
+    def sleep(self, level: SleepLevel) -> None:
+        """Give the device back and forget all prefixes; no request may be under way. After a failure all is as before.
+
+        Raises as ``runner.sleeper.Sleeper.sleep``.
+        """
+        assert self._sleeper is not None, "built without a sleeper"
+        self._sleeper.sleep(level)
+        self._in_flight.clear()  # steps of requests that were aborted
+        self._failed.clear()
+        self.scheduler.reset()
+
+    def wake_up(self, progress: Callable[[int, int], None]) -> None:
+        """Take the device again; after a failure it is free as before. Raises as ``runner.sleeper.Sleeper.wake_up``."""
+        assert self._sleeper is not None, "built without a sleeper"
+        try:
+            self._sleeper.wake_up(progress)
+        except BaseException as error:
+            drop_frames(error)  # they hold what was allocated, which only then can be given back
+            with contextlib.suppress(Exception):  # a device that is lost cannot
+                self.executor.shutdown()
+            raise
+
+    def shutdown(self) -> None:
+        """Give everything back. Safe to call twice."""
+        if self._sleeper is not None:
+            self._sleeper.forget()
+        self.executor.shutdown()
 
     def _append_forced(self) -> list[RequestUpdate]:
         """Append the tokens that grammars force after those just read."""

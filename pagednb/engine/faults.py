@@ -5,7 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 
-from pagednb.errors import EngineDeadError, EngineStepError, RequestCancelledError
+from pagednb.errors import (
+    EngineAsleepError,
+    EngineBusyError,
+    EngineDeadError,
+    EngineStepError,
+    RequestCancelledError,
+)
 
 _DEVICE_LOST_WORDS = ("CUDA error", "Triton Error [CUDA]", "CUBLAS_STATUS_EXECUTION_FAILED")
 
@@ -42,6 +48,20 @@ def step_error(cause: BaseException) -> EngineStepError:
 def cancelled_error() -> RequestCancelledError:
     """Return what waiting callers get when everything under way is ended on purpose."""
     return RequestCancelledError("The request was cancelled, with all others that were under way.")
+
+
+def asleep_error() -> EngineAsleepError:
+    """Return what callers get while the engine sleeps."""
+    return EngineAsleepError("The engine is asleep.", hint="Call wake_up() or %llm wake first.")
+
+
+def busy_error(num_sequences: int) -> EngineBusyError:
+    """Return what a caller gets who wants the engine to sleep in the midst of work."""
+    what = "1 request is" if num_sequences == 1 else f"{num_sequences:,} requests are"
+    return EngineBusyError(
+        f"The engine cannot sleep while {what} under way.",
+        hint="Wait for the end, or use %llm cancel or engine.cancel_all() first.",
+    )
 
 
 def dead_error(cause: BaseException | None) -> EngineDeadError:

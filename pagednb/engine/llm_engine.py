@@ -11,20 +11,22 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pagednb.config import EngineConfig
-from pagednb.engine.build import EngineBuilder, EngineParts, ModelEngineBuilder, Progress
+from pagednb.engine.build import EngineBuilder, ModelEngineBuilder, Progress
 from pagednb.engine.call import Call
 from pagednb.engine.checked_prompts import CheckedPrompt, checked_prompts
 from pagednb.engine.core import EngineCore
 from pagednb.engine.input_processor import InputProcessor
+from pagednb.engine.loading import build_engine, wake_up
 from pagednb.engine.loop import EngineLoop
 from pagednb.engine.metrics import EngineCounters
 from pagednb.engine.output_processor import OutputProcessor
 from pagednb.engine.status import EngineStatus
 from pagednb.engine.token_prompt import Prompt, TokenPrompt
-from pagednb.errors import OptionError, RequestCancelledError
+from pagednb.errors import OptionError
 from pagednb.outputs import RequestOutput
 from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
+from pagednb.sleep_state import SleepState, sleep_level
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +56,7 @@ class LLMEngine:
         self._loop = EngineLoop()
         # the engine thread knows the loop but not this object, so that forgetting the object can end the thread
         weakref.finalize(self, self._loop.stop).atexit = False
-        parts, self._codec = _build(builder, self.resolved, self._loop, progress or _ignore_progress)
+        parts, self._codec = build_engine(builder, self.resolved, self._loop, progress)
         self.geometry = parts.geometry
         self.max_num_seqs = parts.max_num_seqs
         self._memory_now = parts.memory_now
@@ -91,6 +93,11 @@ class LLMEngine:
     def is_over(self) -> bool:
         """Whether the engine was shut down or died: it will never answer again."""
         return self._loop.is_over
+
+    @property
+    def asleep(self) -> SleepState | None:
+        """How the engine sleeps; None while it is awake. See ``sleep``."""
+        return self._loop.asleep
 
     def encode(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[np.ndarray]:
         """Return the token ids, int32, of each text; a text that begins with the BOS token gets no second one.
@@ -149,9 +156,9 @@ class LLMEngine:
 
         Without ``returns_prompts`` outputs lack their prompts: it takes time to make Python numbers of all tokens. With
         ``deltas`` a stream's outputs hold only what is new. News arrive in ``mailbox``, if one is given. Under
-        ``pooling`` outputs bring the embeddings of their prompts.
+        ``pooling`` outputs bring the embeddings of their prompts. Raises EngineDeadError or EngineAsleepError.
         """
-        self._loop.raise_if_over()
+        self._loop.raise_if_unable()
         decoder = None if self._codec is None else self._codec.decoder
         outputs = OutputProcessor(decoder, returns_prompts=returns_prompts, deltas=deltas)
         return Call(
@@ -241,6 +248,33 @@ class LLMEngine:
         """Forget all cached prefixes that no running request uses."""
         self._loop.call(lambda core, counters: core.scheduler.reset_prefix_cache())
 
+    def sleep(self, level: int = 1) -> None:
+        """Give the device back until ``wake_up``; cached prefixes are forgotten, all else stays.
+
+        At level 1 the weights wait in host memory; at level 2 they are dropped and read again. From 1 to 2 is a step
+        down; the level that holds already changes nothing. An interrupt ends the waiting, not the sleep.
+
+        Raises:
+            OptionError: another level; or level 1 when it sleeps at level 2.
+            EngineBusyError: requests are under way; they go on.
+            GPUMemoryError: the host has no room for the weights; the engine stays awake.
+            EngineDeadError: the engine is over.
+        """
+        self._loop.sleep(sleep_level(level))
+
+    def wake_up(self, *, progress: Progress | None = None) -> None:
+        """Take the device again, with as many KV blocks as before. Does nothing when awake.
+
+        ``progress`` is called on this thread with (bytes loaded, bytes in all). Whatever it raises, and an interrupt,
+        leaves the engine asleep, to be woken up later.
+
+        Raises:
+            GPUMemoryError: others have taken the memory meanwhile.
+            ModelLoadError, WeightError: at level 2, the checkpoint is gone or broken.
+            EngineDeadError: the engine is over.
+        """
+        wake_up(self._loop, progress)
+
     def shutdown(self) -> None:
         """End the engine thread and free the device. Waiting callers get EngineDeadError. Safe to call twice."""
         self._loop.shutdown()
@@ -249,40 +283,3 @@ class LLMEngine:
         if self._codec is None:
             raise OptionError("This engine was loaded with skip_tokenizer_init=True and has no tokenizer.")
         return self._codec
-
-
-def _build(
-    builder: EngineBuilder, resolved: Any, loop: EngineLoop, progress: Progress
-) -> tuple[EngineParts, TextCodec | None]:
-    """Build on the engine thread; meanwhile load the tokenizer and show progress on this one, whose cell waits."""
-    built: list[EngineParts] = []
-    codecs: list[TextCodec | None] = []
-    loaded = (0, 0)
-
-    def build() -> EngineCore:
-        built.append(builder.build(resolved, report))
-        return built[0].core
-
-    def report(num_done: int, num_total: int) -> None:
-        nonlocal loaded
-        if loop.is_stopping:
-            raise RequestCancelledError("Loading was interrupted.")
-        loaded = (num_done, num_total)
-
-    def wait() -> None:
-        if not codecs:
-            codecs.append(builder.load_codec(resolved))
-        if loaded[1]:
-            progress(*loaded)
-
-    try:
-        loop.start(build, while_waiting=wait)
-        wait()
-    except BaseException:  # an interrupt too: whoever keeps its traceback would keep the engine
-        loop.shutdown()
-        raise
-    return built[0], codecs[0]
-
-
-def _ignore_progress(num_done: int, num_total: int) -> None:
-    """Show nothing."""

@@ -18,7 +18,16 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pagednb.engine.core import EngineCore
-from pagednb.engine.faults import cancelled_error, dead_error, drop_frames, forked_error, is_device_lost, step_error
+from pagednb.engine.faults import (
+    asleep_error,
+    busy_error,
+    cancelled_error,
+    dead_error,
+    drop_frames,
+    forked_error,
+    is_device_lost,
+    step_error,
+)
 from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
 from pagednb.engine.metrics import EngineCounters
 from pagednb.engine.rare_collections import RARE_COLLECTIONS
@@ -26,6 +35,7 @@ from pagednb.engine.submission import Submission, end_at_stop_string
 from pagednb.engine.switch_interval import SHORT_TURNS
 from pagednb.errors import PagednbError
 from pagednb.request import RequestUpdate
+from pagednb.sleep_state import SleepLevel, SleepState
 
 T = TypeVar("T")
 Command = Callable[[EngineCore], None]
@@ -50,6 +60,7 @@ class EngineLoop:
         self._thread: threading.Thread | None = None
         self._is_stopping = False
         self._end: _End | None = None
+        self._asleep: SleepState | None = None  # set by the engine thread
         # touched by the engine thread only
         self._submissions: dict[int, Submission] = {}
         self._counters = EngineCounters()
@@ -63,6 +74,11 @@ class EngineLoop:
     def is_over(self) -> bool:
         """Whether the engine will never answer again."""
         return self._end is not None or self._is_left_behind()
+
+    @property
+    def asleep(self) -> SleepState | None:
+        """How the engine sleeps; None while it is awake."""
+        return self._asleep
 
     def start(self, build: Callable[[], EngineCore], *, while_waiting: Callable[[], None]) -> None:
         """Build the core on the engine thread; ``while_waiting`` runs here every 0.1 s until it stands.
@@ -84,8 +100,8 @@ class EngineLoop:
             raise error
 
     def submit(self, submissions: Sequence[Submission]) -> None:
-        """Hand over requests of one mailbox, parents before children. Raises EngineDeadError when it is over."""
-        self.raise_if_over()
+        """Hand over requests of one mailbox, parents before children. Raises as ``raise_if_unable``."""
+        self.raise_if_unable()
         self._commands.put(functools.partial(self._submit, submissions=submissions))
 
     def abort(self, request_ids: Sequence[int], mailbox: Mailbox) -> None:
@@ -103,20 +119,53 @@ class EngineLoop:
 
         return self.call(cancel)
 
-    def call(self, function: Callable[[EngineCore, EngineCounters], T]) -> T:
-        """Run ``function`` on the engine thread between two steps and return its result, or raise its exception."""
+    def sleep(self, level: SleepLevel) -> None:
+        """Put the core to sleep. Raises EngineBusyError while requests are under way, else as ``EngineCore.sleep``."""
+
+        def fall_asleep(core: EngineCore, counters: EngineCounters) -> None:
+            if self._submissions:
+                raise busy_error(len(self._submissions))
+            core.sleep(level)
+            self._asleep = core.asleep
+
+        self.call(fall_asleep)
+
+    def wake_up(self, progress: Callable[[int, int], None], *, while_waiting: Callable[[], None]) -> None:
+        """Wake the core up; ``progress`` is called on any thread. Raises as ``EngineCore.wake_up``."""
+
+        def wake(core: EngineCore, counters: EngineCounters) -> None:
+            core.wake_up(progress)
+            self._asleep = core.asleep
+
+        self.call(wake, while_waiting=while_waiting)
+
+    def call(
+        self, function: Callable[[EngineCore, EngineCounters], T], *, while_waiting: Callable[[], None] | None = None
+    ) -> T:
+        """Run ``function`` on the engine thread between two steps and return its result, or raise its exception.
+
+        ``while_waiting`` runs here every 0.1 s. A device that is found lost ends the engine.
+        """
         assert threading.current_thread() is not self._thread, "the engine thread would wait for itself"
         replies: queue.SimpleQueue[tuple[T, None] | tuple[None, Exception]] = queue.SimpleQueue()
 
         def command(core: EngineCore) -> None:
             try:
                 replies.put((function(core, self._counters), None))
-            except Exception as error:  # noqa: BLE001  (thread boundary: the caller gets it)
+            except Exception as error:  # thread boundary: the caller gets it
+                drop_frames(error)
                 replies.put((None, error))
+                if is_device_lost(error):
+                    raise
+
+        def wait() -> None:
+            self.raise_if_over()
+            if while_waiting is not None:
+                while_waiting()
 
         self.raise_if_over()
         self._commands.put(command)
-        result, error = _receive(replies, self.raise_if_over)
+        result, error = _receive(replies, wait)
         if error is not None:
             raise error
         return result  # type: ignore[return-value]  # the first of the pair belongs to error None
@@ -144,6 +193,12 @@ class EngineLoop:
             raise dead_error(self._end.cause)
         if self._is_left_behind():
             raise forked_error()
+
+    def raise_if_unable(self) -> None:
+        """Raise what a request would meet now: EngineDeadError or EngineAsleepError."""
+        self.raise_if_over()
+        if self._asleep is not None:
+            raise asleep_error()
 
     def _is_left_behind(self) -> bool:
         """Whether this process was forked from the one with the thread, which else ends only after ``_end`` is set."""
@@ -178,7 +233,7 @@ class EngineLoop:
         self._fail_all(lambda: dead_error(cause))
         # a device that is lost cannot free what it holds
         with contextlib.suppress(Exception) if cause is not None else contextlib.nullcontext():
-            core.executor.shutdown()
+            core.shutdown()
 
     def _serve(self, core: EngineCore) -> None:
         """Sleep, wake up by a command, work until nothing is left. Raises only what cannot be recovered from."""
@@ -229,6 +284,9 @@ class EngineLoop:
 
     def _submit(self, core: EngineCore, *, submissions: Sequence[Submission]) -> None:
         mailbox = submissions[0].mailbox
+        if self._asleep is not None:  # since it was sent
+            mailbox.put(Failure(asleep_error()))
+            return
         try:
             for submission in submissions:
                 core.scheduler.add(submission.request)

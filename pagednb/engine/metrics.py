@@ -64,6 +64,11 @@ class MemoryUse:
     used_bytes: int = 0
     own_bytes: int = 0
 
+    def asleep(self, used_bytes: int) -> MemoryUse:
+        """Return it without the engine's own part; ``used_bytes`` are held by anyone now."""
+        nothing = dict.fromkeys(("weight_bytes", "activation_bytes", "graph_bytes", "kv_cache_bytes", "own_bytes"), 0)
+        return dataclasses.replace(self, used_bytes=used_bytes, **nothing)
+
     @property
     def working_bytes(self) -> int:
         """What steps and graphs take: as measured, or else what is kept free for them."""

@@ -25,7 +25,10 @@ from pagednb.models.spec import DecoderSpec
 
 
 class Decoder:
-    """A decoder-only model over a paged KV cache. Call under ``torch.inference_mode``."""
+    """A decoder-only model over a paged KV cache. Call under ``torch.inference_mode``.
+
+    ``tensors`` are its weights, by the names of ``parameters.py``.
+    """
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class Decoder:
         """
         assembly = _Assembly(spec, tensors, kernels, method, num_positions)
         self.spec = spec
-        self._tensors = tensors
+        self.tensors = tensors
         self._embed_tokens = tensors["embed_tokens.weight"]
         self._embed_positions = tensors.get("embed_positions.weight")
         self._project_in = assembly.optional_linear("project_in")
@@ -60,7 +63,7 @@ class Decoder:
     @property
     def num_bytes(self) -> int:
         """Memory of the weights."""
-        return sum(tensor.nbytes for tensor in self._tensors.values())
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def forward(self, batch: ForwardBatch, kv: KVStore) -> torch.Tensor:
         """Write K and V of all tokens and return ``[num_sampled, hidden]``, final-normed, at ``batch.sample_indices``.

@@ -18,6 +18,7 @@ from pagednb.kernels.kernel_set import KernelSet
 from pagednb.layers.linear import UnquantizedMethod
 from pagednb.models.checkpoint import open_checkpoint
 from pagednb.models.decoder import Decoder
+from pagednb.models.kept_weights import KeptWeights
 from pagednb.models.parameters import ParameterSlot, parameter_slots
 from pagednb.models.resolve import ResolvedModel, torch_dtype
 from pagednb.models.staging import cut, reading
@@ -33,13 +34,18 @@ _COMPARED_ROWS = 4096
 
 @contextlib.contextmanager
 def loading_model(
-    resolved: ResolvedModel, config: EngineConfig, kernels: KernelSet, *, progress: LoadProgress | None = None
+    resolved: ResolvedModel,
+    config: EngineConfig,
+    kernels: KernelSet,
+    *,
+    progress: LoadProgress | None = None,
+    kept: KeptWeights | None = None,
 ) -> Iterator[Decoder]:
     """Give the model on ``resolved.device`` while its weights are still being read; at the block's end they are there.
 
     The block may run the model to compile kernels and capture graphs: it gets no numbers that mean anything, and no
     weight may be copied. ``load_format="dummy"`` draws random weights on the device from ``config.seed`` and reads no
-    file.
+    file; nor does anything where the weights of the same model were ``kept``.
 
     Raises:
         ModelLoadError: there are no weights of the format asked for, or a shard is missing.
@@ -51,7 +57,13 @@ def loading_model(
     report = progress or _report_nothing
     device, dtype = torch.device(resolved.device), torch_dtype(resolved)
     with contextlib.ExitStack() as sources:
-        if config.load_format == "dummy":
+        if kept is not None:
+            here = kept.lying_on(device)
+            away = _allocate([slot for slot in slots if slot.name not in here], dtype, device)
+            pieces = [piece for name, tensor in away.items() for piece in cut(kept.tensors[name], tensor)]
+            sources.enter_context(reading(pieces, device, report))
+            tensors = here | away
+        elif config.load_format == "dummy":
             tensors = _allocate(slots, dtype, device)
             _draw_dummies(slots, tensors, torch.Generator(device).manual_seed(config.seed), report)
         else:

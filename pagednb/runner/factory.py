@@ -13,6 +13,7 @@ from pagednb.config import CacheGeometry, EngineConfig, SchedulerConfig
 from pagednb.errors import GPUMemoryError, OptionError
 from pagednb.kernels.kernel_set import select_kernels
 from pagednb.kv_cache.kv_store import KVStore
+from pagednb.models.kept_weights import KeptWeights
 from pagednb.models.load import LoadProgress, loading_model, num_weight_bytes
 from pagednb.models.resolve import ResolvedModel, torch_dtype
 from pagednb.runner.batch_state import BatchState
@@ -49,11 +50,13 @@ def build_runner(
     *,
     progress: LoadProgress | None = None,
     warms_up: bool = False,
+    kept: KeptWeights | None = None,
 ) -> ModelRunner:
     """Load the weights and allocate everything the engine keeps on its device.
 
     ``progress`` is called with (bytes done, bytes in all), in any thread, while weights load; with ``warms_up`` the
-    runner warms up meanwhile, since no kernel or graph depends on what the weights are.
+    runner warms up meanwhile, since no kernel or graph depends on what the weights are. Weights that were ``kept`` of
+    the same model are taken in the place of the checkpoint's.
 
     Raises:
         OptionError: the limits contradict each other.
@@ -65,7 +68,7 @@ def build_runner(
     out_of_memory = ""
     try:
         with scope.entered(), contextlib.ExitStack() as loading, contextlib.ExitStack() as undo:
-            runner = _build(config, resolved, limits, scope, progress, loading=loading)
+            runner = _build(config, resolved, limits, scope, loading, progress=progress, kept=kept)
             undo.callback(runner.shutdown)
             if warms_up:
                 runner.warm_up()
@@ -111,17 +114,19 @@ def _build(
     resolved: ResolvedModel,
     limits: SchedulerConfig,
     scope: DeviceScope,
-    progress: LoadProgress | None,
-    *,
     loading: contextlib.ExitStack,
+    *,
+    progress: LoadProgress | None,
+    kept: KeptWeights | None,
 ) -> ModelRunner:
     device, dtype, spec = scope.device, torch_dtype(resolved), resolved.spec
     with_graphs = device.type == "cuda" and not config.enforce_eager
     needs = MemoryNeeds.of(spec, limits, block_size=config.block_size, dtype=dtype, with_graphs=with_graphs)
     before = DeviceMemory.measure(device)
-    _num_blocks(config, needs, before, bytes_to_load=num_weight_bytes(resolved))
+    bytes_to_load = num_weight_bytes(resolved) if kept is None else kept.num_bytes_to_copy(device)
+    _num_blocks(config, needs, before, bytes_to_load=bytes_to_load)
     kernels = select_kernels(device)
-    model = loading.enter_context(loading_model(resolved, config, kernels, progress=progress))
+    model = loading.enter_context(loading_model(resolved, config, kernels, progress=progress, kept=kept))
     num_blocks = _num_blocks(config, needs, DeviceMemory.measure(device))
     geometry = CacheGeometry(
         num_blocks=num_blocks + 1,  # one is scratch

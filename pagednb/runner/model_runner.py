@@ -6,6 +6,8 @@ requests; what runs when is the scheduler's affair.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
@@ -78,7 +80,7 @@ class ModelRunner:
 
     def measure_memory(self) -> tuple[int, int]:
         """Return the bytes that anyone holds on the CUDA device, and those that PyTorch holds for this process."""
-        device = self._live_parts().state.device
+        device = self._scope.device
         free_bytes, total_bytes = torch.cuda.mem_get_info(device)
         return total_bytes - free_bytes, torch.cuda.memory_reserved(device)
 
@@ -100,13 +102,26 @@ class ModelRunner:
     def reset(self) -> None:
         """Forget all rows, as after a fault; what the cache holds means nothing until it is written again.
 
-        Graphs stay: they hold addresses, not rows.
+        Graphs stay: they hold addresses, not rows. Without parts there is nothing to forget.
         """
-        self._live_parts().sampler.release(np.arange(self.scheduler_config.max_num_seqs))
+        if self._parts is not None:
+            self._parts.sampler.release(np.arange(self.scheduler_config.max_num_seqs))
+
+    @property
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """The model's tensors, by the names of ``parameters.py``; no step changes them."""
+        return self._live_parts().model.tensors
+
+    def adopt(self, other: ModelRunner) -> None:
+        """After a shutdown, go on with what ``other`` was built with, of the same geometry; that one is left empty."""
+        assert self._parts is None and other.geometry == self.geometry
+        self._scope, self._parts, self.graphs, self.memory = other._scope, other._parts, other.graphs, other.memory
+        other._parts = other.graphs = None
 
     def shutdown(self) -> None:
-        """Free weights, cache and staging memory; the runner cannot be used afterwards. Safe to call twice."""
+        """Free weights, cache and staging memory; the runner can only ``adopt`` afterwards. Safe to call twice."""
         self._scope.synchronize()
+        self._last_end = None
         self.graphs = self._parts = None
         self._scope.release_memory()
 

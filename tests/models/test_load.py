@@ -127,7 +127,7 @@ def test_other_dtypes_are_converted_through_small_buffers(
     exact(tmp_path / "exact")
     assert torch.equal(logits_of(loaded), logits_of(load_folder(tmp_path / "exact")))
     half = load_folder(folder, dtype="bfloat16")
-    assert {tensor.dtype for tensor in half._tensors.values()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in half.tensors.values()} == {torch.bfloat16}
     assert half.num_bytes * 2 == loaded.num_bytes
 
 
@@ -141,7 +141,7 @@ def test_pieces_of_any_size_by_any_number_of_readers(
     monkeypatch.setattr(staging, "_BUFFER_BYTES", num_bytes)
     monkeypatch.setattr(staging, "_MAX_READERS", num_readers)
     monkeypatch.setattr(staging.os, "cpu_count", lambda: 64)
-    loaded = load_folder(tmp_path, dtype=dtype)._tensors
+    loaded = load_folder(tmp_path, dtype=dtype).tensors
     stored = {name: tensor for path in tmp_path.glob("*.safetensors") for name, tensor in load_file(path).items()}
     stored = {name: tensor.to(getattr(torch, dtype)) for name, tensor in stored.items()}
     assert torch.equal(loaded["embed_tokens.weight"], stored.pop("model.embed_tokens.weight"))
@@ -169,7 +169,7 @@ def test_the_model_stands_before_its_weights(tmp_path: pathlib.Path, monkeypatch
     monkeypatch.setattr(stored_tensor.SafetensorsFile, "read_rows", wait_and_read)
     config = EngineConfig(model=folder, device="cpu")
     with loading_model(resolve_model(config), config, torch_kernels()) as model:
-        for tensor in model._tensors.values():
+        for tensor in model.tensors.values():
             tensor.fill_(float("nan"))
         assert not logits_of(model).isfinite().any()
         may_read.set()
@@ -253,8 +253,8 @@ def test_dummy_weights_come_from_the_seed_and_leave_the_global_generator_alone(t
     assert torch.equal(logits_of(one), logits_of(same))
     assert not torch.equal(logits_of(one), logits_of(other))
     assert logits_of(one).isfinite().all()
-    assert (one._tensors["layers.0.q_norm.weight"] == 1).all()
-    assert 0.019 < one._tensors["layers.0.qkv.weight"].std() < 0.021
+    assert (one.tensors["layers.0.q_norm.weight"] == 1).all()
+    assert 0.019 < one.tensors["layers.0.qkv.weight"].std() < 0.021
 
 
 BROKEN: dict[str, tuple[str, Edit, str]] = {
