@@ -18,6 +18,7 @@ from pagednb.vllm_options import NAMES, refuse_unbuilt_options
 BLOCK_SIZES = (4, 8, 16, 32, 64, 128)
 DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
 LoadFormat = Literal["auto", "safetensors", "pt", "dummy"]
+PreemptionMode = Literal["swap", "recompute"]
 
 MAX_NUM_SEQS = 2**16
 """Every row has state on host and device, used or not; no batch of this size pays."""
@@ -47,6 +48,8 @@ class EngineConfig:
         block_size: Tokens of one KV block.
         num_gpu_blocks_override: KV blocks, instead of as many as the memory holds.
         gpu_memory_utilization: Share of the GPU's memory that may be in use in all, by other processes too.
+        cpu_offload_gb: GiB of the GPU's memory to save by keeping decoder layers in host memory: each is copied to the
+            GPU whenever it is computed, so a step lasts at least as long as those copies.
         max_num_seqs: Sequences that run at once; None lets the device choose.
         max_num_batched_tokens: Tokens computed in one step at most; None lets the device choose.
         enable_prefix_caching: Compute what prompts have in common once.
@@ -72,6 +75,7 @@ class EngineConfig:
     block_size: int = 16
     num_gpu_blocks_override: int | None = None
     gpu_memory_utilization: float = 0.9
+    cpu_offload_gb: float = 0
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     enable_prefix_caching: bool = True
@@ -120,6 +124,7 @@ class EngineConfig:
     def _check_numbers(self) -> None:
         self._require("block_size", lambda value: is_whole(value) and value in BLOCK_SIZES, f"one of {BLOCK_SIZES}")
         self._require("gpu_memory_utilization", lambda value: is_finite(value) and 0 < value <= 1, "in (0, 1]")
+        self._require("cpu_offload_gb", lambda value: is_finite(value) and value >= 0, "a number of at least 0")
         for name in _COUNTS:
             self._require(
                 name, lambda value: value is None or (is_whole(value) and value >= 1), "a whole number of at least 1"
@@ -145,11 +150,15 @@ def _are_names(value: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CacheGeometry:
-    """Size of the paged KV cache. Block 0 is scratch: padding writes go there and no request owns it."""
+    """Size of the paged KV cache. Block 0 is scratch: padding writes go there and no request owns it.
+
+    ``num_host_blocks`` more lie in host memory, for preempted requests.
+    """
 
     num_blocks: int
     block_size: int
     max_model_len: int
+    num_host_blocks: int = 0
 
     @property
     def max_blocks_per_seq(self) -> int:
@@ -168,7 +177,8 @@ class SchedulerConfig:
 
     A plan names a group of at least ``min_shared_prefix_rows`` decoding rows with a common prefix if reading it once
     saves at least ``min_shared_prefix_tokens`` keys in each layer; None names none. With ``append_forced_tokens``
-    tokens that a grammar leaves no choice about are not sampled one by one.
+    tokens that a grammar leaves no choice about are not sampled one by one. Under ``preemption_mode`` "swap" preempted
+    requests go to host memory as long as it has room, with None only where that is cheaper.
     """
 
     max_num_seqs: int
@@ -179,3 +189,4 @@ class SchedulerConfig:
     min_shared_prefix_tokens: int | None = None
     min_shared_prefix_rows: int = 2
     append_forced_tokens: bool = True
+    preemption_mode: PreemptionMode | None = None

@@ -148,6 +148,12 @@ class BlockManager:
         self._followers.clear()
         self.pool.forget_content()
 
+    def num_findable(self, row: int) -> int:
+        """Return how many leading blocks of the row others hold too and ``find_prefix`` knows: they outlive it."""
+        table = self._tables[row, : self.num_blocks[row]]
+        stays = (self.pool.ref_counts[table] > 1) & self.pool.keeps_content[table]
+        return len(table) if stays.all() else int(stays.argmin())
+
     # rows
 
     def open_rows(self, new_rows: Sequence[NewRow]) -> list[np.ndarray]:

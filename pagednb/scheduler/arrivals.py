@@ -37,6 +37,7 @@ class Arrivals:
         stop = min(len(token_ids), start.num_computed + plan.num_tokens_left)
         row, samples = books.rows.reserve_row(), stop == len(token_ids)
         books.blocks.pool.acquire(start.shared_block_ids)  # at once, so that nobody evicts them
+        books.leave_swap_space(sequence.request.request_id, num_moved=len(start.host_block_ids))
         chunk = PrefillChunk(
             row=row,
             start=start.num_computed,
@@ -66,8 +67,11 @@ class Arrivals:
         new_rows = [_new_row(newcomer, start) for newcomer, start in self._arrivals]
         tables = books.blocks.open_rows(new_rows)
         for (newcomer, start), table in zip(self._arrivals, tables, strict=True):
+            num_shared, num_moved = len(start.shared_block_ids), len(start.host_block_ids)
             if start.copied_block_id is not None:
-                self._plan.copy_block(start.copied_block_id, int(table[len(start.shared_block_ids)]))
+                self._plan.copy_block(start.copied_block_id, int(table[num_shared]))
+            if num_moved:
+                self._plan.swap_in(table[num_shared : num_shared + num_moved], start.host_block_ids)
             request = newcomer.sequence.request
             self._plan.admit(
                 Admission(

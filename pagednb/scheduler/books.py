@@ -12,16 +12,18 @@ import numpy as np
 
 from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.kv_cache.block_manager import BlockManager
+from pagednb.scheduler.preemption import PreemptionCosts
 from pagednb.scheduler.row_checks import check_rows
 from pagednb.scheduler.row_table import RowTable
 from pagednb.scheduler.score_cache import ScoreCache
 from pagednb.scheduler.sequence import Sequence
 from pagednb.scheduler.stats import Counters, SlotUse
+from pagednb.scheduler.swap_space import KeptBlocks, SwapSpace
 from pagednb.scheduler.waiting_queue import WaitingQueue
 
 
 class Books:
-    """Who waits, who runs, who holds which blocks."""
+    """Who waits, who runs, who holds which blocks. ``costs`` may be replaced at any time between two plans."""
 
     def __init__(self, config: SchedulerConfig, geometry: CacheGeometry, counters: Counters) -> None:
         self.config = config
@@ -29,6 +31,8 @@ class Books:
         self.blocks = BlockManager(geometry, config.max_num_seqs, enable_prefix_caching=config.enable_prefix_caching)
         self.scores = ScoreCache(geometry.block_size)
         self.waiting = WaitingQueue()
+        self.swap_space = SwapSpace(geometry.num_host_blocks)
+        self.costs = PreemptionCosts()
         self.counters = counters
         self._released_rows: list[int] = []  # not yet told to the runner
 
@@ -57,6 +61,7 @@ class Books:
                 removed += self.leave([row])
             elif request_id in self.waiting:
                 removed.append(self.waiting.remove(request_id))
+                self.swap_space.drop(request_id)
                 self.waiting.unpark(request_id)
         return removed
 
@@ -80,15 +85,52 @@ class Books:
         return sequences
 
     def preempt(self, row: int) -> None:
-        """Send a running request back to the queue; it will compute its known tokens again.
+        """Send a running request back to the queue; its blocks go to host memory, or it will compute them again.
 
-        A token in flight is given up: its position is sampled again, with the same random numbers. This one decision
-        is where a swap to host memory would be chosen instead.
+        A token in flight is given up: its position is sampled again, with the same random numbers.
         """
+        kept = self._kept_blocks(row)
+        is_swapped = self._is_worth_swapping(kept)
         (sequence,) = self.leave([row])
+        if is_swapped:
+            self.swap_space.put(sequence.request.request_id, kept)
+            self.counters.num_swaps += 1
+            self.counters.num_blocks_swapped_out += len(kept.block_ids)
         sequence.num_preemptions += 1
         self.waiting.push(sequence)
         self.counters.num_preemptions += 1
+
+    def leave_swap_space(self, request_id: int, *, num_moved: int) -> None:
+        """Free the host blocks of a request that takes a row, if it has any; ``num_moved`` of them are copied back."""
+        if num_moved:
+            self.swap_space.take(request_id)
+            self.counters.num_blocks_swapped_in += num_moved
+        else:
+            self.swap_space.drop(request_id)
+
+    def _kept_blocks(self, row: int) -> KeptBlocks:
+        """Return what a row about to be preempted could take up again later.
+
+        Its last known token is left out: it is computed again to sample what follows. So are prompt tokens that would
+        bring scores still unknown, and all where sums over hidden states were begun.
+        """
+        sequence, rows, block_size = self.rows.sequence(row), self.rows, self.blocks.block_size
+        num_tokens = min(int(rows.num_computed[row]), int(rows.num_known[row]) - 1)
+        if sequence.wants_scores:
+            num_tokens = min(num_tokens, sequence.num_scored - 1)
+        if sequence.request.pooling in ("mean", "cls"):
+            num_tokens = 0
+        first_column = min(self.blocks.num_findable(row), num_tokens // block_size)
+        block_ids = self.blocks.table(row)[first_column : self.blocks.blocks_for(num_tokens)]
+        return KeptBlocks(num_tokens, first_column, block_ids)
+
+    def _is_worth_swapping(self, kept: KeptBlocks) -> bool:
+        num_blocks = len(kept.block_ids)
+        if not 0 < num_blocks <= self.swap_space.pool.num_free:
+            return False
+        num_tokens = kept.num_tokens - kept.first_column * self.blocks.block_size
+        always = self.config.preemption_mode == "swap"
+        return always or self.costs.prefers_swap(num_blocks=num_blocks, num_tokens=num_tokens)
 
     def take_released_rows(self) -> np.ndarray:
         """Return rows left since the last call, int32: for a plan that will be executed."""
@@ -113,6 +155,7 @@ class Books:
         check_rows(self.rows)
         self.blocks.check_integrity()
         self.waiting.check_integrity()
+        self.swap_space.check_integrity(sequence.request.request_id for sequence in self.waiting)
         rows, blocks = self.rows, self.blocks
         both = [request_id for request_id in rows.row_of if request_id in self.waiting]
         assert not both, f"requests {both} wait and run"

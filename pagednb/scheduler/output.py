@@ -1,8 +1,8 @@
 """What crosses between scheduler and runner: a diff down, tokens back. NumPy only.
 
 The runner keeps a fixed row of state per running request. A plan names what changed since the last plan, in the order
-in which the runner applies it: release, admit, grow, copy; then which rows run. A steady decode step carries one array
-of rows and nothing per request.
+in which the runner applies it: swap out, release, admit, grow, copy, swap in; then which rows run. A steady decode step
+carries one array of rows and nothing per request.
 """
 
 from __future__ import annotations
@@ -101,11 +101,17 @@ class BlockGrowth:
 
 EMPTY_ROWS = np.empty(0, dtype=np.int32)
 EMPTY_ROWS.setflags(write=False)
+NO_MOVES = np.empty((0, 2), dtype=np.int32)
+NO_MOVES.setflags(write=False)
 NO_GROWTH = BlockGrowth(rows=EMPTY_ROWS, columns=EMPTY_ROWS, block_ids=EMPTY_ROWS)
 
 
 def _no_rows() -> np.ndarray:
     return EMPTY_ROWS
+
+
+def _no_moves() -> np.ndarray:
+    return NO_MOVES
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +156,12 @@ class SchedulerOutput:
 
     Attributes:
         step: number of the step, rising by one.
+        swap_outs: int32 ``[num_moves, 2]``, (block, host block): copied to host memory before anything else is done.
         released_rows: int32, rows whose request is gone (finished, aborted, preempted).
         admissions: rows taken.
         growth: changes of block tables.
         block_copies: (source, destination) blocks, copied in every layer before the pass (copy-on-write).
+        swap_ins: as ``swap_outs``, the other way: copied back after all other copies, before the pass.
         decode_rows: int32 ``[num_decodes]``, rows that feed back their last token; each samples one.
         prefills: chunks, after the decodes in the batch.
         sampled_rows: int32 ``[num_sampled]``: ``decode_rows``, then the rows of chunks that sample, in order.
@@ -172,10 +180,12 @@ class SchedulerOutput:
     """
 
     step: int
+    swap_outs: np.ndarray = dataclasses.field(default_factory=_no_moves)
     released_rows: np.ndarray = dataclasses.field(default_factory=_no_rows)
     admissions: tuple[Admission, ...] = ()
     growth: BlockGrowth = NO_GROWTH
     block_copies: tuple[tuple[int, int], ...] = ()
+    swap_ins: np.ndarray = dataclasses.field(default_factory=_no_moves)
     decode_rows: np.ndarray = dataclasses.field(default_factory=_no_rows)
     prefills: tuple[PrefillChunk, ...] = ()
     sampled_rows: np.ndarray = dataclasses.field(default_factory=_no_rows)
@@ -238,6 +248,7 @@ class RunnerOutput:
 
     What a row has beyond the tokens that it takes means nothing. Logprobs come with single steps only. ``device_s`` is
     the time by the device's clock since the end of the step before, idle time included; None where there is no clock.
+    ``swap_s`` is how long the plan's ``swap_outs`` and ``swap_ins`` took; None without any.
     ``prompt_logprobs`` are of the tokens that the plan's chunks score, one after the other. The tokens of ``failures``
     mean nothing. ``pooled``: float32 ``[num_pooled, hidden_size]``, what the plan's chunks add to embeddings, in order.
     """
@@ -248,3 +259,4 @@ class RunnerOutput:
     failures: tuple[SampleFailure, ...] = ()
     pooled: np.ndarray | None = None
     device_s: float | None = None
+    swap_s: float | None = None

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from pagednb.kv_cache.block_manager import GrownBlocks
-from pagednb.scheduler.output import EMPTY_ROWS, NO_GROWTH, Admission, BlockGrowth, PrefillChunk, SchedulerOutput
+from pagednb.scheduler.output import (
+    EMPTY_ROWS,
+    NO_GROWTH,
+    NO_MOVES,
+    Admission,
+    BlockGrowth,
+    PrefillChunk,
+    SchedulerOutput,
+)
 
 
 class PlanBuilder:
@@ -21,6 +29,7 @@ class PlanBuilder:
         self._admissions: list[Admission] = []
         self._grown: list[GrownBlocks] = []
         self._block_copies: list[tuple[int, int]] = []
+        self._swap_ins: list[np.ndarray] = []
         self._chunks: list[PrefillChunk] = []
         self._sampled_rows: list[int] = []
         self._sampled_request_ids: list[int] = []
@@ -81,6 +90,10 @@ class PlanBuilder:
         """Copy a block before the pass."""
         self._block_copies.append((source, destination))
 
+    def swap_in(self, block_ids: np.ndarray, host_block_ids: np.ndarray) -> None:
+        """Copy host blocks back before the pass."""
+        self._swap_ins.append(np.stack([block_ids, host_block_ids], axis=1))
+
     @property
     def rows_ending_prefill(self) -> list[int]:
         """Rows whose last prefill chunk is in this plan."""
@@ -91,14 +104,16 @@ class PlanBuilder:
         """Whether no token is computed."""
         return not len(self._decode_rows) and not self._chunks
 
-    def build(self, *, released_rows: np.ndarray = EMPTY_ROWS) -> SchedulerOutput:
+    def build(self, *, released_rows: np.ndarray = EMPTY_ROWS, swap_outs: np.ndarray = NO_MOVES) -> SchedulerOutput:
         """Return the plan. An empty one has no diff at all: nobody will execute it."""
         return SchedulerOutput(
             step=self.step,
+            swap_outs=swap_outs,
             released_rows=released_rows,
             admissions=tuple(self._admissions),
             growth=self._packed_growth(),
             block_copies=tuple(self._block_copies),
+            swap_ins=np.concatenate(self._swap_ins) if self._swap_ins else NO_MOVES,
             decode_rows=self._decode_rows,
             prefills=tuple(self._chunks),
             sampled_rows=_joined(self._decode_rows, self._sampled_rows, np.int32),

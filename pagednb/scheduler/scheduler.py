@@ -21,6 +21,7 @@ from pagednb.scheduler.constrained_rows import ConstrainedRow, ConstrainedSample
 from pagednb.scheduler.decode_phase import plan_decodes
 from pagednb.scheduler.output import RunnerOutput, SampleFailure, SchedulerOutput, StepLimits
 from pagednb.scheduler.plan_builder import PlanBuilder
+from pagednb.scheduler.preemption import PreemptionCosts
 from pagednb.scheduler.prefill_phase import make_room_for_watched, plan_admissions, plan_prefills, unpark_forks
 from pagednb.scheduler.prompt_pooling import take_pooled
 from pagednb.scheduler.prompt_scores import take_scores
@@ -115,13 +116,19 @@ class Scheduler:
 
     def reset(self) -> None:
         """Forget all requests and cached prefixes, as after a fault."""
+        costs = self._books.costs
         self._books = Books(self._config, self._geometry, self._counters)
+        self._books.costs = costs
         self._interactive.clear()
 
     def reset_prefix_cache(self) -> None:
         """Forget cached prefixes; running requests keep their blocks."""
         self._books.blocks.reset_prefix_cache()
         self._books.scores.clear()
+
+    def set_preemption_costs(self, costs: PreemptionCosts) -> None:
+        """From now on decide by ``costs`` whether a preempted request's blocks go to host memory."""
+        self._books.costs = costs
 
     # one step
 
@@ -144,7 +151,7 @@ class Scheduler:
         if plan.is_empty:
             return plan.build()
         self._counters.slot_use = self._counters.slot_use.plus(self._books.slot_use())
-        return plan.build(released_rows=self._books.take_released_rows())
+        return plan.build(released_rows=self._books.take_released_rows(), swap_outs=self._books.swap_space.take_outs())
 
     def constrained_samples(self, plan: SchedulerOutput) -> list[ConstrainedSample]:
         """Return the rows of ``plan``, just made, that go by their output: they need masks, or the caller's code."""
@@ -199,7 +206,7 @@ class Scheduler:
 
     def stats(self) -> SchedulerStats:
         """Return the figures of this moment."""
-        pool, counters = self._books.blocks.pool, self._counters
+        pool, swap_space, counters = self._books.blocks.pool, self._books.swap_space, self._counters
         return SchedulerStats(
             num_waiting=self.num_waiting,
             num_running=self.num_running,
@@ -212,6 +219,12 @@ class Scheduler:
             num_prefix_tokens_hit=counters.num_prefix_tokens_hit,
             num_prefix_tokens_asked=counters.num_prefix_tokens_asked,
             num_preemptions=counters.num_preemptions,
+            num_swaps=counters.num_swaps,
+            num_swapped=swap_space.num_requests,
+            num_host_blocks=swap_space.pool.num_blocks,
+            num_used_host_blocks=swap_space.pool.num_used,
+            num_blocks_swapped_out=counters.num_blocks_swapped_out,
+            num_blocks_swapped_in=counters.num_blocks_swapped_in,
         )
 
     def snapshot(self) -> SchedulerSnapshot:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pagednb.scheduler.books import Books
+from pagednb.scheduler.output import EMPTY_ROWS
 from pagednb.scheduler.prompt_scores import find_scores
 from pagednb.scheduler.sequence import Sequence
 
@@ -15,13 +16,15 @@ class Start(NamedTuple):
     """What a sequence shares, and how many free blocks it needs now and soon.
 
     ``shared_block_ids`` are read only; ``copied_block_id`` is the one after them that it gets a copy of: a fork
-    because it will write there, others because their prompts go on alike for a part of it.
+    because it will write there, others because their prompts go on alike for a part of it. ``host_block_ids`` are
+    those of a preempted sequence that follow the shared ones in its table.
     """
 
     shared_block_ids: np.ndarray
     num_computed: int
     num_free_wanted: int
     copied_block_id: int | None = None
+    host_block_ids: np.ndarray = EMPTY_ROWS
 
 
 def find_start(books: Books, sequence: Sequence, *, step: int) -> Start:
@@ -40,6 +43,11 @@ def find_start(books: Books, sequence: Sequence, *, step: int) -> Start:
     if sequence.request.pooling in ("mean", "cls"):
         shareable = token_ids[:1]  # the hidden states of a cached prefix are gone
     match = blocks.find_prefix(sequence.block_digests, shareable, sequence.request.cache_salt)
+    swapped, num_shared = books.swap_space.find(sequence.request.request_id), len(match.block_ids)
+    if swapped is not None and swapped.first_column <= num_shared and swapped.num_tokens > match.num_tokens:
+        host_block_ids = swapped.host_block_ids[num_shared - swapped.first_column :]
+        num_free_wanted = num_wanted - match.num_used
+        return Start(match.block_ids, swapped.num_tokens, num_free_wanted, host_block_ids=host_block_ids)
     return Start(match.block_ids, match.num_tokens, num_wanted - match.num_used, match.copied_block_id)
 
 

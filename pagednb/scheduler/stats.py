@@ -18,6 +18,10 @@ class SchedulerStats:
         mean_memory_waste: as ``mean_waste``, but a shared block counts once: sharing saves the full blocks and leaves
             the half-empty last ones.
         num_prefix_tokens_hit, num_prefix_tokens_asked: prompt tokens found computed already, of all admitted.
+        num_preemptions: how often a request lost its row before its end; ``num_swaps`` times its blocks went to host
+            memory, where ``num_swapped`` of the waiting requests have theirs now, ``num_used_host_blocks`` of
+            ``num_host_blocks``.
+        num_blocks_swapped_out, num_blocks_swapped_in: blocks copied to host memory and back.
     """
 
     num_waiting: int
@@ -31,6 +35,12 @@ class SchedulerStats:
     num_prefix_tokens_hit: int
     num_prefix_tokens_asked: int
     num_preemptions: int
+    num_swaps: int = 0
+    num_swapped: int = 0
+    num_host_blocks: int = 0
+    num_used_host_blocks: int = 0
+    num_blocks_swapped_out: int = 0
+    num_blocks_swapped_in: int = 0
 
     @property
     def prefix_hit_rate(self) -> float:
@@ -69,6 +79,9 @@ class Counters:
     """Sums over the scheduler's life; a reset does not clear them."""
 
     num_preemptions: int = 0
+    num_swaps: int = 0
+    num_blocks_swapped_out: int = 0
+    num_blocks_swapped_in: int = 0
     num_prefix_tokens_hit: int = 0
     num_prefix_tokens_asked: int = 0
     slot_use: SlotUse = dataclasses.field(default_factory=SlotUse)

@@ -12,10 +12,12 @@ from support.traffic import Setting, Traffic
 from pagednb.kv_cache import prefix_cache
 from pagednb.kv_cache.block_pool import BlockPool
 from pagednb.scheduler import prefill_phase
+from pagednb.scheduler.books import Books
 from pagednb.scheduler.output import BlockGrowth, SchedulerOutput
 from pagednb.scheduler.row_table import RowTable
 from pagednb.scheduler.scheduler import Scheduler
 from pagednb.scheduler.start import find_start
+from pagednb.scheduler.swap_space import SwapSpace
 
 SETTING = Setting(num_blocks=24, max_num_seqs=8)
 
@@ -50,6 +52,25 @@ def with_half_a_chunk(plan: SchedulerOutput) -> SchedulerOutput:
     return dataclasses.replace(plan, prefills=prefills)
 
 
+def without_swap_outs(plan: SchedulerOutput) -> SchedulerOutput:
+    return dataclasses.replace(plan, swap_outs=plan.swap_outs[:0])
+
+
+def without_swap_ins(plan: SchedulerOutput) -> SchedulerOutput:
+    return dataclasses.replace(plan, swap_ins=plan.swap_ins[:0])
+
+
+def with_swap_outs_into_one_block(plan: SchedulerOutput) -> SchedulerOutput:
+    swap_outs = plan.swap_outs.copy()
+    swap_outs[:, 1] = 0
+    return dataclasses.replace(plan, swap_outs=swap_outs)
+
+
+def with_swap_ins_in_wrong_order(plan: SchedulerOutput) -> SchedulerOutput:
+    blocks, host_blocks = plan.swap_ins.T
+    return dataclasses.replace(plan, swap_ins=np.stack([blocks, host_blocks[::-1]], axis=1))
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -59,10 +80,16 @@ def with_half_a_chunk(plan: SchedulerOutput) -> SchedulerOutput:
         with_growth_into_one_block,
         with_shuffled_tables,
         with_half_a_chunk,
+        without_swap_outs,
+        without_swap_ins,
+        with_swap_outs_into_one_block,
+        with_swap_ins_in_wrong_order,
     ],
 )
 def test_a_spoiled_plan_is_noticed(spoil, monkeypatch):
-    traffic = Traffic(SETTING, seed=0)
+    swaps = "swap" in spoil.__name__
+    setting = dataclasses.replace(SETTING, num_blocks=12, num_host_blocks=60, preemption_mode="swap")
+    traffic = Traffic(setting if swaps else SETTING, seed=0)
     execute = traffic.watcher.core.executor.execute
     monkeypatch.setattr(traffic.watcher.core.executor, "execute", lambda plan: execute(spoil(plan)))
     with pytest.raises((AssertionError, IndexError, KeyError)):
@@ -111,6 +138,28 @@ def hand_out_used_blocks(monkeypatch):
     monkeypatch.setattr(BlockPool, "allocate", stuck)
 
 
+def free_host_blocks_too_early(monkeypatch):
+    """The host blocks of a request are free while it waits."""
+    put = SwapSpace.put
+
+    def put_and_free(self, request_id, kept):
+        put(self, request_id, kept)
+        self.pool.release(self.find(request_id).host_block_ids)
+
+    monkeypatch.setattr(SwapSpace, "put", put_and_free)
+
+
+def keep_unknown_tokens(monkeypatch):
+    """A swapped request counts on the token that was in flight when it lost its row."""
+    kept_blocks = Books._kept_blocks
+
+    def too_many(self, row):
+        kept = kept_blocks(self, row)
+        return kept._replace(num_tokens=kept.num_tokens + 1)
+
+    monkeypatch.setattr(Books, "_kept_blocks", too_many)
+
+
 @pytest.mark.parametrize(
     "sabotage",
     [
@@ -119,11 +168,14 @@ def hand_out_used_blocks(monkeypatch):
         name_blocks_by_their_own_tokens,
         forget_owners,
         hand_out_used_blocks,
+        free_host_blocks_too_early,
+        keep_unknown_tokens,
     ],
 )
 def test_a_sabotaged_scheduler_is_noticed_without_its_own_checks(sabotage, monkeypatch):
     monkeypatch.setattr(Scheduler, "check_integrity", lambda self: None)
-    traffic = Traffic(dataclasses.replace(SETTING, launch_ahead=1), seed=0)
+    setting = dataclasses.replace(SETTING, launch_ahead=1, num_host_blocks=60, preemption_mode="swap")
+    traffic = Traffic(setting, seed=0)
     sabotage(monkeypatch)
     with pytest.raises((AssertionError, LookupError, ValueError)):
         traffic.run(num_steps=200)

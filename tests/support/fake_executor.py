@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,6 +60,14 @@ class _Row:
         return self.num_written >= self.admission.max_total_tokens - 1
 
 
+class _HostBlock(NamedTuple):
+    """A block's content in host memory."""
+
+    tokens: np.ndarray
+    context: int
+    num_covered: int
+
+
 @dataclasses.dataclass(frozen=True)
 class _Ready:
     output: RunnerOutput
@@ -75,8 +84,11 @@ class FakeExecutor:
         self.store = np.full((geometry.num_blocks, geometry.block_size), NEVER_WRITTEN, dtype=np.int64)
         self._contexts = np.zeros(geometry.num_blocks, dtype=np.int64)  # checksum of all tokens up to the last written
         self._num_covered = np.zeros(geometry.num_blocks, dtype=np.int64)  # tokens of the block that went into it
+        self._host_blocks: dict[int, _HostBlock] = {}  # those that were copied out and not yet back
+        self._num_host_blocks = geometry.num_host_blocks
         self.num_steps = 0
         self.num_copies = 0
+        self.num_swapped_in = 0
         self.num_runs_ahead = 0  # plans of several decode steps
         self.num_run_tokens = 0  # computed in runs after the tokens that a row came with
         self._block_size = geometry.block_size
@@ -129,9 +141,10 @@ class FakeExecutor:
     def shutdown(self) -> None:
         """Nothing is held."""
 
-    # the diff: release, admit, grow, copy
+    # the diff: swap out, release, admit, grow, copy, swap in
 
     def _apply_diff(self, plan: SchedulerOutput) -> None:
+        self._swap_out(plan.swap_outs.tolist())
         for row in plan.released_rows.tolist():
             del self._rows[row]
         for admission in plan.admissions:
@@ -146,17 +159,43 @@ class FakeExecutor:
         destinations = [destination for _, destination in plan.block_copies]
         sources = [source for source, _ in plan.block_copies]
         assert len(set(destinations)) == len(destinations), f"copied twice into one block: {destinations}"
+        swapped_in = dict(plan.swap_ins.tolist())
+        assert len(swapped_in) == len(plan.swap_ins), f"copied twice into one block: {plan.swap_ins}"
+        assert swapped_in.keys().isdisjoint(destinations), "a block gets two copies"
         for admission in plan.admissions:
-            self._check_copied(admission, dict(zip(destinations, sources, strict=True)))
+            self._check_copied(admission, dict(zip(destinations, sources, strict=True)), swapped_in)
         self.store[destinations] = self.store[sources]  # all are read before any is written
         self._contexts[destinations] = self._contexts[sources]
         self._num_covered[destinations] = self._num_covered[sources]
         self.num_copies += len(destinations)
+        self._swap_in(swapped_in)
 
-    def _check_copied(self, admission: Admission, source_of: dict[int, int]) -> None:
-        """The block that a newcomer gets a copy of was written after the tokens that the newcomer has before it."""
+    def _swap_out(self, moves: list[list[int]]) -> None:
+        host_blocks = [host_block for _, host_block in moves]
+        assert len(set(host_blocks)) == len(host_blocks), f"copied out twice to one place: {moves}"
+        assert all(0 <= host_block < self._num_host_blocks for host_block in host_blocks), moves
+        for block, host_block in moves:
+            content = self.store[block].copy(), int(self._contexts[block]), int(self._num_covered[block])
+            self._host_blocks[host_block] = _HostBlock(*content)
+
+    def _swap_in(self, swapped_in: dict[int, int]) -> None:
+        """A host block comes back once: whoever reads it again reads what is not there."""
+        for block, host_block in swapped_in.items():
+            content = self._host_blocks.pop(host_block)
+            self.store[block], self._contexts[block] = content.tokens, content.context
+            self._num_covered[block] = content.num_covered
+        self.num_swapped_in += len(swapped_in)
+
+    def _check_copied(self, admission: Admission, source_of: dict[int, int], swapped_in: dict[int, int]) -> None:
+        """The block that a newcomer gets a copy of was written after the tokens that the newcomer has before it.
+
+        What comes back from host memory is proven when it is read.
+        """
         column, num_counted_on = divmod(admission.num_computed_tokens, self._block_size)
-        source = source_of.get(admission.block_ids.tolist()[column])
+        block_ids = admission.block_ids.tolist()
+        if block_ids[column] in swapped_in:
+            return
+        source = source_of.get(block_ids[column])
         assert source is not None or num_counted_on == 0, f"block {column} has {num_counted_on} tokens of nobody"
         if source is None:
             return
@@ -275,6 +314,8 @@ def _check_types(plan: SchedulerOutput) -> None:
         growth.rows,
         growth.columns,
         growth.block_ids,
+        plan.swap_outs,
+        plan.swap_ins,
     ):
         assert rows.dtype == np.int32, rows.dtype
     assert plan.sampled_request_ids.dtype == np.int64, plan.sampled_request_ids.dtype

@@ -16,6 +16,7 @@ from pagednb.engine.token_masks import TokenMaskBuilder
 from pagednb.kv_cache.prefix_cache import BlockHasher
 from pagednb.request import FinishReason, Request, RequestUpdate
 from pagednb.sampling_params import SamplingParams
+from pagednb.scheduler.preemption import PreemptionCosts
 from pagednb.scheduler.scheduler import Scheduler
 
 
@@ -49,11 +50,19 @@ class Setting:
     min_shared_prefix_tokens: int | None = None
     constrained: float = 0.0  # share of requests that have a grammar
     append_forced_tokens: bool = True
+    num_host_blocks: int = 0
+    preemption_mode: str | None = None
+    costs: tuple[PreemptionCosts, ...] = (PreemptionCosts(),)  # one after the other, at random steps
 
     @property
     def geometry(self) -> CacheGeometry:
         """The cache; a sequence may fill all of it."""
-        return CacheGeometry(num_blocks=self.num_blocks, block_size=self.block_size, max_model_len=self.max_model_len)
+        return CacheGeometry(
+            num_blocks=self.num_blocks,
+            block_size=self.block_size,
+            max_model_len=self.max_model_len,
+            num_host_blocks=self.num_host_blocks,
+        )
 
     @property
     def max_model_len(self) -> int:
@@ -70,6 +79,7 @@ class Setting:
             eos_token_ids=self.eos_token_ids,
             min_shared_prefix_tokens=self.min_shared_prefix_tokens,
             append_forced_tokens=self.append_forced_tokens,
+            preemption_mode=self.preemption_mode,
         )
         return EngineCore(
             Scheduler(config, self.geometry),
@@ -116,6 +126,7 @@ class Watcher:
         assert self.final.keys() == self.requests.keys()
         stats = self.core.scheduler.stats()
         assert (stats.num_used_blocks, stats.num_running, stats.num_waiting) == (0, 0, 0), stats
+        assert (stats.num_used_host_blocks, stats.num_swapped) == (0, 0), stats
 
     def abort(self, request_ids: list[int]) -> None:
         """Abort; requests that have ended already bring nothing."""
@@ -193,7 +204,11 @@ class Traffic:
             (self._abort_one, 0.06),
             (self._abort_storm, 0.01),
             (self.watcher.core.scheduler.reset_prefix_cache, 0.01),
+            *([(self._change_costs, 0.1)] if len(self.setting.costs) > 1 else []),
         )
+
+    def _change_costs(self) -> None:
+        self.watcher.core.scheduler.set_preemption_costs(self.random.choice(self.setting.costs))
 
     def _token(self) -> int:
         return self.random.randrange(1, VOCAB_SIZE)
