@@ -41,7 +41,6 @@ NOT_BUILT_YET: Mapping[str, VllmOption] = {
     "speculative_config": VllmOption((None,)),
     "speculative_model": VllmOption((None,)),
     "swap_space": VllmOption((0, None), _MEMORY),
-    "cpu_offload_gb": VllmOption((0, None), "Load a smaller model, or one with a narrower dtype."),
     "tokenizer_mode": VllmOption(("auto", "fast", "hf")),
     "tokenizer_revision": VllmOption((None,), "Give tokenizer= as the path of a folder."),
     "code_revision": VllmOption((None,)),

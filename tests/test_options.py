@@ -27,6 +27,7 @@ WRONG_ENGINE_VALUES: dict[str, list[Any]] = {
     "load_format": [None, "npz"],
     "block_size": [16.5, 12, True, [16], None],
     "gpu_memory_utilization": ["0.5", 0, 1.5, float("nan"), True],
+    "cpu_offload_gb": ["4", -1, float("inf"), float("nan"), True, None],
     "max_model_len": ["9", 0, 2.5, True],
     "num_gpu_blocks_override": [0, 1.5],
     "max_num_seqs": [0, 2**16 + 1, "8"],

@@ -46,7 +46,11 @@ _ENGINE_FLAGS: dict[str, dict[str, Any]] = {
     "num_gpu_blocks_override": {"type": int, "help": "KV blocks, instead of as many as the memory holds"},
     "enable_prefix_caching": {"action": argparse.BooleanOptionalAction, "help": "compute common beginnings once"},
     "swap_space": {"type": float, "help": argparse.SUPPRESS},
-    "cpu_offload_gb": {"type": float, "help": argparse.SUPPRESS},
+    "cpu_offload_gb": {
+        "type": float,
+        "metavar": "GIB",
+        "help": "GPU memory to save by streaming decoder layers from host memory: slow, but the model fits",
+    },
     "quantization": {"help": argparse.SUPPRESS},
     "kv_cache_dtype": {"help": argparse.SUPPRESS},
     "tensor_parallel_size": {"type": int, "help": argparse.SUPPRESS},

@@ -110,6 +110,7 @@ class ModelEngineBuilder:
                 total_bytes=report.total_bytes,
                 used_before_bytes=report.used_before_bytes,
                 weight_bytes=report.weight_bytes,
+                offloaded_bytes=report.offloaded_bytes,
                 activation_bytes=report.activation_bytes,
                 graph_bytes=report.graph_bytes,
                 kv_cache_bytes=report.kv_cache_bytes,

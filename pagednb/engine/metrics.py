@@ -50,7 +50,9 @@ class MemoryUse:
 
     Attributes:
         used_before_bytes: held by others, and by this process's CUDA context, when the engine was loaded.
+        weight_bytes: with the buffers through which offloaded weights pass.
         activation_bytes, graph_bytes: kept free for what a step needs and for CUDA graphs.
+        offloaded_bytes: weights that live in host memory.
         used_bytes: held by anyone now; 0 where it is not measured.
         own_bytes: held by this process's tensors now, the user's own among them; 0 where it is not measured.
     """
@@ -61,6 +63,7 @@ class MemoryUse:
     activation_bytes: int
     graph_bytes: int
     kv_cache_bytes: int
+    offloaded_bytes: int = 0
     used_bytes: int = 0
     own_bytes: int = 0
 

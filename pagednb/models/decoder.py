@@ -21,6 +21,7 @@ from pagednb.layers.norm import LayerNorm, Norm, RMSNorm
 from pagednb.layers.rotary import cos_sin_table
 from pagednb.layers.self_attention import HeadPreparation, SelfAttention
 from pagednb.models.decoder_layer import DecoderLayer, PostNormLayer, PreNormLayer
+from pagednb.models.offloaded_layers import OffloadedLayers
 from pagednb.models.spec import DecoderSpec
 
 
@@ -38,23 +39,29 @@ class Decoder:
         method: UnquantizedMethod,
         *,
         num_positions: int,
+        offloaded: OffloadedLayers | None = None,
     ) -> None:
         """Wire the layers.
 
         Args:
             spec: the model.
-            tensors: every tensor that ``parameter_slots(spec, method)`` names, on one device.
+            tensors: every tensor that ``parameter_slots(spec, method)`` names, on one device but for those offloaded.
             kernels: the ops.
             method: how linears store and apply their weights.
             num_positions: longest context, for the rotary table.
+            offloaded: the layers whose ``tensors`` are in host memory; None when there are none.
         """
-        assembly = _Assembly(spec, tensors, kernels, method, num_positions)
+        computed = tensors if offloaded is None else {**tensors, **offloaded.computed}
+        assembly = _Assembly(spec, computed, kernels, method, num_positions)
         self.spec = spec
         self.tensors = tensors
         self._embed_tokens = tensors["embed_tokens.weight"]
         self._embed_positions = tensors.get("embed_positions.weight")
         self._project_in = assembly.optional_linear("project_in")
+        self._offloaded = offloaded
         self._layers = [assembly.layer(index) for index in range(spec.num_layers)]
+        if offloaded is not None:
+            self._layers = [offloaded.streamed(index, layer) for index, layer in enumerate(self._layers)]
         self._final_norm = assembly.norm("final_norm") if spec.has_final_norm else None
         self._project_out = assembly.optional_linear("project_out")
         self._linear = kernels.linear
@@ -62,14 +69,21 @@ class Decoder:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the weights."""
+        """Memory of the weights, wherever they live."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    @property
+    def num_offloaded_bytes(self) -> int:
+        """Memory of the weights that live on the host and are streamed to the device."""
+        return 0 if self._offloaded is None else sum(tensor.nbytes for tensor in self._offloaded.stored.values())
 
     def forward(self, batch: ForwardBatch, kv: KVStore) -> torch.Tensor:
         """Write K and V of all tokens and return ``[num_sampled, hidden]``, final-normed, at ``batch.sample_indices``.
 
         The last layer computes only those rows beyond its K and V: no later layer would read the others.
         """
+        if self._offloaded is not None:
+            self._offloaded.begin()
         hidden = self._embed(batch)  # [num_tokens, hidden]
         residual: torch.Tensor | None = None
         only_sampled = batch.sample_indices.shape[0] < batch.input_ids.shape[0]

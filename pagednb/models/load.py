@@ -19,6 +19,8 @@ from pagednb.layers.linear import UnquantizedMethod
 from pagednb.models.checkpoint import open_checkpoint
 from pagednb.models.decoder import Decoder
 from pagednb.models.kept_weights import KeptWeights
+from pagednb.models.offload_plan import OffloadPlan, plan_offload
+from pagednb.models.offloaded_layers import OffloadedLayers
 from pagednb.models.parameters import ParameterSlot, parameter_slots
 from pagednb.models.resolve import ResolvedModel, torch_dtype
 from pagednb.models.staging import cut, reading
@@ -47,7 +49,10 @@ def loading_model(
     weight may be copied. ``load_format="dummy"`` draws random weights on the device from ``config.seed`` and reads no
     file; nor does anything where the weights of the same model were ``kept``.
 
+    Layers that ``config.cpu_offload_gb`` asks for get their weights in host memory, never by way of the device.
+
     Raises:
+        OptionError: more is to be offloaded than there is.
         ModelLoadError: there are no weights of the format asked for, or a shard is missing.
         WeightError: a tensor is missing, surplus, misshapen or quantized, or a file is truncated. Only that a file
             ends while it is read shows as late as the end of the block.
@@ -56,25 +61,28 @@ def loading_model(
     slots = parameter_slots(resolved.spec, method)
     report = progress or _report_nothing
     device, dtype = torch.device(resolved.device), torch_dtype(resolved)
+    offload = plan_offload(resolved, config.cpu_offload_gb)
     with contextlib.ExitStack() as sources:
         if kept is not None:
             here = kept.lying_on(device)
-            away = _allocate([slot for slot in slots if slot.name not in here], dtype, device)
+            away, offloaded = _allocate([slot for slot in slots if slot.name not in here], offload, dtype, device)
             pieces = [piece for name, tensor in away.items() for piece in cut(kept.tensors[name], tensor)]
             sources.enter_context(reading(pieces, device, report))
             tensors = here | away
         elif config.load_format == "dummy":
-            tensors = _allocate(slots, dtype, device)
+            tensors, offloaded = _allocate(slots, offload, dtype, device)
             _draw_dummies(slots, tensors, torch.Generator(device).manual_seed(config.seed), report)
         else:
             stored = sources.enter_context(open_checkpoint(resolved.folder, config.load_format))
             plan = plan_copies(slots, resolved.architecture.weight_names, stored)
             if resolved.spec.tie_embeddings:
                 _check_tied_head(resolved, stored)
-            tensors = _allocate(slots, dtype, device)
+            tensors, offloaded = _allocate(slots, offload, dtype, device)
             pieces = [piece for copy in plan for piece in cut(copy.stored, _destination(copy, tensors))]
             sources.enter_context(reading(pieces, device, report))
-        yield Decoder(resolved.spec, tensors, kernels, method, num_positions=resolved.max_model_len)
+        yield Decoder(
+            resolved.spec, tensors, kernels, method, num_positions=resolved.max_model_len, offloaded=offloaded
+        )
 
 
 def load_model(
@@ -86,14 +94,22 @@ def load_model(
 
 
 def num_weight_bytes(resolved: ResolvedModel) -> int:
-    """Return the memory that the loaded weights will take."""
+    """Return the memory that the loaded weights will take, wherever they live."""
     slots = parameter_slots(resolved.spec, UnquantizedMethod())
     return sum(math.prod(slot.shape) for slot in slots) * torch_dtype(resolved).itemsize
 
 
-def _allocate(slots: Sequence[ParameterSlot], dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
-    # zeros: the warm-up that runs before the weights are there computes numbers, not whatever memory held
-    return {slot.name: torch.zeros(slot.shape, dtype=dtype, device=device) for slot in slots}
+def _allocate(
+    slots: Sequence[ParameterSlot], offload: OffloadPlan, dtype: torch.dtype, device: torch.device
+) -> tuple[dict[str, torch.Tensor], OffloadedLayers | None]:
+    """Return the tensors of the slots and of all offloaded layers, by name, and those layers if there are any."""
+    offloaded = OffloadedLayers(offload, device) if offload.layers else None
+    tensors = {} if offloaded is None else dict(offloaded.stored)
+    for slot in slots:
+        if slot.name not in tensors:
+            # zeros: the warm-up that runs before the weights are there computes numbers, not whatever memory held
+            tensors[slot.name] = torch.zeros(slot.shape, dtype=dtype, device=device)
+    return tensors, offloaded
 
 
 def _destination(copy: TensorCopy, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -112,7 +128,9 @@ def _draw_dummies(
     for slot in slots:
         tensor = tensors[slot.name]
         if slot.initial == "normal":
-            tensor.normal_(0.0, _DUMMY_STD, generator=generator)
+            # the same numbers for a tensor in host memory, and sooner than the host would draw them
+            drawn = tensor if tensor.device == generator.device else torch.empty_like(tensor, device=generator.device)
+            tensor.copy_(drawn.normal_(0.0, _DUMMY_STD, generator=generator))
         else:
             tensor.fill_(1.0 if slot.initial == "ones" else 0.0)
         done += tensor.nbytes

@@ -31,6 +31,17 @@ class ParameterSlot(NamedTuple):
         """Full name, such as ``layers.0.qkv.weight``."""
         return f"{self.module}.{self.kind}"
 
+    @property
+    def layer(self) -> int | None:
+        """Number of the decoder layer that it belongs to; None outside the layers."""
+        folder, _, rest = self.module.partition(".")
+        return int(rest.partition(".")[0]) if folder == "layers" else None
+
+    def of_layer(self, index: int) -> ParameterSlot:
+        """Return the same tensor's slot in decoder layer ``index``, for a slot of any of them."""
+        inner = self.module.split(".", 2)[2]
+        return self._replace(module=f"layers.{index}.{inner}")
+
 
 def parameter_slots(spec: DecoderSpec, method: UnquantizedMethod) -> tuple[ParameterSlot, ...]:
     """Return every tensor of the decoder, in the order of the forward pass."""

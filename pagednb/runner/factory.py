@@ -15,9 +15,11 @@ from pagednb.kernels.kernel_set import select_kernels
 from pagednb.kv_cache.kv_store import KVStore
 from pagednb.models.kept_weights import KeptWeights
 from pagednb.models.load import LoadProgress, loading_model, num_weight_bytes
+from pagednb.models.offload_plan import plan_offload
 from pagednb.models.resolve import ResolvedModel, torch_dtype
 from pagednb.runner.batch_state import BatchState
 from pagednb.runner.device_parts import DeviceParts
+from pagednb.runner.host_memory import check_host_memory
 from pagednb.runner.isolation import DeviceScope
 from pagednb.runner.memory import (
     DeviceMemory,
@@ -59,7 +61,7 @@ def build_runner(
     the same model are taken in the place of the checkpoint's.
 
     Raises:
-        OptionError: the limits contradict each other.
+        OptionError: the limits contradict each other, or more weights are to be offloaded than there are.
         GPUMemoryError: too little memory, before loading where it can be known.
         WeightError: the weights do not fit the model.
     """
@@ -123,7 +125,8 @@ def _build(
     with_graphs = device.type == "cuda" and not config.enforce_eager
     needs = MemoryNeeds.of(spec, limits, block_size=config.block_size, dtype=dtype, with_graphs=with_graphs)
     before = DeviceMemory.measure(device)
-    bytes_to_load = num_weight_bytes(resolved) if kept is None else kept.num_bytes_to_copy(device)
+    weight_bytes = _weight_bytes(config, resolved)
+    bytes_to_load = weight_bytes if kept is None else min(weight_bytes, kept.num_bytes_to_copy(device))
     _num_blocks(config, needs, before, bytes_to_load=bytes_to_load)
     kernels = select_kernels(device)
     model = loading.enter_context(loading_model(resolved, config, kernels, progress=progress, kept=kept))
@@ -148,17 +151,33 @@ def _build(
         parts,
         geometry=geometry,
         scheduler_config=limits,
-        memory=_report(parts, needs, before, num_blocks=num_blocks),
+        memory=_report(parts, needs, before, num_blocks=num_blocks, weight_bytes=weight_bytes),
         graphs=_make_graphs(parts, limits, needs, model.num_bytes // dtype.itemsize) if with_graphs else None,
     )
 
 
-def _report(parts: DeviceParts, needs: MemoryNeeds, before: DeviceMemory, *, num_blocks: int) -> MemoryReport:
+def _weight_bytes(config: EngineConfig, resolved: ResolvedModel) -> int:
+    """Return what the weights will take of the device: those offloaded only their buffers, but on a CPU themselves too.
+
+    Raises GPUMemoryError when the host has no room for them.
+    """
+    plan = plan_offload(resolved, config.cpu_offload_gb)
+    if resolved.device == "cpu":
+        return num_weight_bytes(resolved) - plan.freed_bytes + plan.host_bytes
+    if plan.layers:
+        check_host_memory(plan.host_bytes, option=f"cpu_offload_gb={config.cpu_offload_gb:g}")
+    return num_weight_bytes(resolved) - plan.freed_bytes
+
+
+def _report(
+    parts: DeviceParts, needs: MemoryNeeds, before: DeviceMemory, *, num_blocks: int, weight_bytes: int
+) -> MemoryReport:
     return MemoryReport(
         device=str(before.device),
         total_bytes=before.total_bytes,
         used_before_bytes=before.used_bytes,
-        weight_bytes=parts.model.num_bytes,
+        weight_bytes=weight_bytes,
+        offloaded_bytes=parts.model.num_offloaded_bytes,
         activation_bytes=needs.activation_bytes,
         kv_cache_bytes=parts.kv_store.num_bytes,
         num_blocks=num_blocks,

@@ -72,7 +72,10 @@ class DeviceMemory:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MemoryReport:
-    """Where the device's memory goes, in bytes. ``num_blocks`` are usable blocks (scratch excluded)."""
+    """Where the device's memory goes, in bytes. ``num_blocks`` are usable blocks (scratch excluded).
+
+    ``offloaded_bytes`` of the weights live in host memory; ``weight_bytes`` has the buffers that they pass through.
+    """
 
     device: str
     total_bytes: int
@@ -82,6 +85,7 @@ class MemoryReport:
     kv_cache_bytes: int
     num_blocks: int
     graph_bytes: int = 0  # kept free for CUDA graphs
+    offloaded_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

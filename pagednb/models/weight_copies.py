@@ -1,0 +1,100 @@
+"""Copies of weights from host memory to a device, beside what the device computes.
+
+``OffloadedLayers`` starts a copy and waits for it before the layer is computed. It does not know streams; what a copy
+must wait for, and how the rest waits for it, is said here once for eager steps and captured ones.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Protocol
+
+import torch
+
+from pagednb.errors import GPUMemoryError
+
+_CUDA_HOST_REGISTER_PORTABLE = 1
+Arrival = torch.cuda.Event | None
+
+
+class WeightCopies(Protocol):
+    """Copies that run in the order in which they are started."""
+
+    def start(self, source: torch.Tensor, target: torch.Tensor) -> Arrival:
+        """Copy host ``source`` to ``target`` once all that was launched so far is done; return what to wait for."""
+        ...
+
+    def wait(self, arrival: Arrival) -> None:
+        """Let all that is launched from now on find the copy done."""
+        ...
+
+
+class ImmediateCopies:
+    """Copies on the CPU: done when they are started."""
+
+    def start(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        """See ``WeightCopies``."""
+        target.copy_(source)
+
+    def wait(self, arrival: Arrival) -> None:
+        """See ``WeightCopies``."""
+
+
+class StreamedCopies:
+    """Copies on a CUDA stream of their own, from pinned memory.
+
+    In a capture that stream is forked from the capturing one by the first copy that is started, and joined again when
+    the last one is waited for: whoever starts copies waits for all of them in the same step.
+    """
+
+    def __init__(self, memory: torch.Tensor, device: torch.device) -> None:
+        """Pin ``memory``, whole pages of the host, for as long as this object lives: sources lie in it.
+
+        Raises:
+            GPUMemoryError: the system does not let so much memory be pinned.
+        """
+        self._stream = torch.cuda.Stream(device)
+        self._fence = torch.zeros(1, device=device)
+        self._device = device
+        _pin(memory, device)
+        # not at the end of the process: there the engine's thread may still copy, and the system unpins by itself
+        weakref.finalize(self, _unpin, memory.data_ptr(), self._stream).atexit = False
+
+    def start(self, source: torch.Tensor, target: torch.Tensor) -> torch.cuda.Event:
+        """See ``WeightCopies``."""
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            target.copy_(source, non_blocking=True)
+        arrival = torch.cuda.Event()
+        arrival.record(self._stream)
+        return arrival
+
+    def wait(self, arrival: Arrival) -> None:
+        """See ``WeightCopies``."""
+        assert arrival is not None
+        torch.cuda.current_stream(self._device).wait_event(arrival)
+        # our kernels may start before the one ahead of them ends, and read weights before they wait for it; a plain
+        # kernel is one that they cannot overtake, and it waits for the copy
+        self._fence.fill_(0.0)
+
+
+def copies_for(memory: torch.Tensor, device: torch.device) -> WeightCopies:
+    """Return the copies from host ``memory`` to ``device``."""
+    return StreamedCopies(memory, device) if device.type == "cuda" else ImmediateCopies()
+
+
+def _pin(memory: torch.Tensor, device: torch.device) -> None:
+    with torch.cuda.device(device):
+        result = torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, _CUDA_HOST_REGISTER_PORTABLE)
+    if int(result):
+        raise GPUMemoryError(
+            f"The system does not pin {memory.nbytes / 2**30:.2f} GiB of host memory for offloaded weights "
+            f"(CUDA error {int(result)}).",
+            hint="Lower cpu_offload_gb, or raise the limits on memory of this machine or container.",
+        )
+
+
+def _unpin(address: int, stream: torch.cuda.Stream) -> None:
+    """Unpin once no copy reads the memory any more."""
+    stream.synchronize()
+    torch.cuda.cudart().cudaHostUnregister(address)
