@@ -14,6 +14,8 @@ from pagednb.errors import OptionError
 
 T = TypeVar("T")
 
+CLEAN_UNICODE = "Clean it: text.encode('utf-8', 'replace').decode()."
+
 _FP32_MAX = 3.4e38
 
 
@@ -27,6 +29,21 @@ def require_flags(**flags: object) -> None:
     """Raise OptionError for the first option that is neither True nor False: "no" is not, and neither is 1."""
     for option, value in flags.items():
         require(isinstance(value, bool), option, value, "True or False")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded; one with half of a surrogate pair cannot, and no tokenizer takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def require_unicode(option: str, text: str) -> None:
+    """Raise OptionError for a text that cannot be encoded."""
+    if not is_unicode(text):
+        raise OptionError(f"{option} is not valid Unicode (it holds a lone surrogate).", hint=CLEAN_UNICODE)
 
 
 def plain_number(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Sequence
 
+from pagednb.checks import require_unicode
 from pagednb.errors import OptionError, TemplateError
 from pagednb.template import BoundTemplate, Field, Template
 
@@ -55,10 +56,11 @@ class AggTemplate:
 
         Raises:
             TemplateError: no field differs within a group, or ``combine`` has no field ``{answers}``.
-            OptionError: ``separator`` or ``combine`` is no text.
+            OptionError: ``separator`` or ``combine`` is no text, or is not valid Unicode.
         """
         if not isinstance(separator, str):
             raise OptionError(f"separator={separator!r} is not valid.", hint="Give the text to put between rows.")
+        require_unicode("separator", separator)
         if set(template.names) <= set(group_names):
             raise TemplateError(
                 "Each field of the template is a column of by=, so nothing differs between the rows of a group.",
@@ -80,6 +82,7 @@ def _bound_combine(combine: object) -> BoundTemplate:
     hint = 'For example combine="Merge these summaries into one:\\n\\n{answers}".'
     if not isinstance(combine, str):
         raise OptionError(f"combine={combine!r} is not valid.", hint=hint)
+    require_unicode("combine", combine)
     bound = Template(combine).bind([ANSWERS])
     if not bound.names:
         raise TemplateError("combine has no field {answers}.", hint=hint)

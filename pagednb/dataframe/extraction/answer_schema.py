@@ -11,6 +11,8 @@ import math
 import typing
 from typing import Any
 
+from pagednb.checks import CLEAN_UNICODE, is_unicode
+from pagednb.errors import SchemaError
 from pagednb.structured_output.field_spec import FieldSpec, read_fields
 from pagednb.structured_output.instances import instance_of
 from pagednb.structured_output.json_schema import compact
@@ -41,7 +43,10 @@ class AnswerSchema:
         """
         json_schema = json_schema_of(schema)
         types = None if is_json_schema(schema) else schema
-        return cls(types, compact(json_schema), read_fields(json_schema))
+        text = compact(json_schema)
+        if not is_unicode(text):
+            raise SchemaError("The schema is not valid Unicode (it holds a lone surrogate).", hint=CLEAN_UNICODE)
+        return cls(types, text, read_fields(json_schema))
 
     def parse(self, answer: str) -> dict[str, Any]:
         """Return the values of a whole answer, numbers in the type that their field has.

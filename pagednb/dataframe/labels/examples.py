@@ -6,6 +6,7 @@ from collections.abc import Collection, Hashable
 
 import pandas as pd
 
+from pagednb.checks import require_unicode
 from pagednb.dataframe.prompts.row_prompts import RowPrompts, frame_prompts, series_prompts
 from pagednb.dataframe.results.columns import as_label
 from pagednb.dataframe.rows.verb_rows import VerbRows
@@ -54,6 +55,7 @@ def _prompts(examples: pd.DataFrame, rows: VerbRows, template: Hashable) -> RowP
 def _text(row: int, text: str | PagednbError) -> str:
     if isinstance(text, PagednbError):
         raise OptionError(f"Example {row} cannot be shown: {text.message}")
+    require_unicode(f"Example {row}", text)
     return text
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
+from pagednb.checks import require_unicode
 from pagednb.errors import OptionError
 
 
@@ -70,7 +71,7 @@ def _checked(text: object, earlier: list[str]) -> str:
         raise OptionError(f"The label {text!r} is blank.", hint="Name it.")
     if text in earlier:
         raise OptionError(f"The label {text!r} comes twice.", hint="Give each once.")
-    _require_unicode(text)
+    require_unicode(f"The label {text!r}", text)
     return text
 
 
@@ -83,12 +84,5 @@ def _as_label(value: object) -> str:
 def _checked_description(text: object, description: object) -> str:
     if not isinstance(description, str | None):
         raise OptionError(f"The description of {text!r} is {description!r}.", hint="Give a text or None.")
-    _require_unicode(description or "")
+    require_unicode(f"The description of {text!r}", description or "")
     return description or ""
-
-
-def _require_unicode(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise OptionError(f"{text!r} is not valid Unicode (it holds a lone surrogate).", hint="Clean it.") from error

@@ -73,7 +73,9 @@ class LabelRun:
         engine = runtime.get_engine()
         chat.require_place(engine)
         prompts, chat = with_words(prompts, chat, self.words)
-        task = LabelTask(self.verb, self.labels, LabelTokenizer(engine, self.labels), self.questions)
+        tokenizer = LabelTokenizer(engine, self.labels)
+        tokenizer.require_different()
+        task = LabelTask(self.verb, self.labels, tokenizer, self.questions)
         priors: list[np.ndarray] = []
 
         def prepare(kept: KeptRows) -> None:

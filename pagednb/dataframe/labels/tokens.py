@@ -18,13 +18,15 @@ import numpy as np
 from pagednb.dataframe.labels.trie import LabelTrie
 from pagednb.dataframe.prompts.model_prompt import encode_prompts
 from pagednb.dataframe.run.task import EncodedPrompt, RowFailure
-from pagednb.errors import NotSupportedYetError
+from pagednb.errors import NotSupportedYetError, OptionError
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
 
 MAX_KEPT_TAILS = 1024
 THINK = "<think>"
+BEFORE_LABELS = ("", "\n", "x", "x ")
+"""What prompts end with. Labels that are the same tokens behind one may differ behind another."""
 LOOK_BACK_TOKENS = 64
 """How far from the prompt's end the last added token may stand; chat templates put it into the last few."""
 
@@ -63,6 +65,22 @@ class LabelTokenizer:
     def max_tokens(self) -> int:
         """Return how many tokens a label has at most, whatever stands before it."""
         return max(2 * len(token_ids) for token_ids in encode_prompts(self._engine, self._labels))
+
+    def require_different(self) -> None:
+        """Refuse labels that the tokenizer cannot tell apart, whatever stands before them.
+
+        Raises:
+            OptionError: naming two.
+        """
+        for before in BEFORE_LABELS:
+            labelled = encode_prompts(self._engine, [before + label for label in self._labels])
+            try:
+                self._trie(labelled, len(_common_beginning(labelled)))
+            except RowFailure as failure:
+                reason = failure.message
+            else:
+                return
+        raise OptionError(reason, hint="Change one of them.")
 
     def label(self, prompt: EncodedPrompt) -> LabelledPrompt:
         """Return where the labels begin behind a prompt, and how they go on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pagednb.checks import is_unicode
 from pagednb.errors import PagednbError
 
 CHUNK_ROWS = 256
@@ -34,8 +35,6 @@ def why_unrunnable(text: str) -> str | None:
     """Return why no model can take a row's text, as a sentence; None if one can."""
     if not text or text.isspace():
         return "The prompt is empty."
-    try:
-        text.encode()
-    except UnicodeEncodeError:
+    if not is_unicode(text):
         return "The text is not valid Unicode (it holds a lone surrogate)."
     return None

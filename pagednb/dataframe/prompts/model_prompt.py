@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pagednb.checks import require_unicode
 from pagednb.errors import OptionError, PromptError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Chat:
         thinks: whether the template may leave room for thinking, where the model has that.
 
     Raises:
-        OptionError: ``system`` is no text.
+        OptionError: ``system`` is no text, or is not valid Unicode.
     """
 
     system: str | None = None
@@ -35,6 +36,7 @@ class Chat:
     def __post_init__(self) -> None:
         if not isinstance(self.system, str | None):
             raise OptionError(f"system={self.system!r} is not valid.", hint="Give a text, or leave it out.")
+        require_unicode("system", self.system or "")
 
     def require_place(self, engine: LLMEngine) -> None:
         """Raise OptionError for a system message that the model has no place for."""

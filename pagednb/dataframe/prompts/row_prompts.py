@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from pagednb.checks import CLEAN_UNICODE, is_unicode
 from pagednb.dataframe.prompts.order import by_shared_beginnings
 from pagednb.dataframe.prompts.sample import RowSample
 from pagednb.dataframe.prompts.truncation import TruncateOption, shortened
@@ -115,7 +116,30 @@ def _row_prompts(template: BoundTemplate, columns: Sequence[pd.Series]) -> RowPr
     present = np.ones(len(columns[0]), dtype=bool)
     for column in columns:
         present &= column.notna().to_numpy(dtype=bool)
-    return RowPrompts(template, columns, np.flatnonzero(present))
+    positions = np.flatnonzero(present)
+    if len(positions):
+        _require_fillable(template, columns, positions[0])
+    return RowPrompts(template, columns, positions)
+
+
+def _require_fillable(template: BoundTemplate, columns: Sequence[pd.Series], position: int) -> None:
+    """Refuse a field that no value of its column's type can fill, such as ``{price:d}`` of floats.
+
+    One row tells where all values have one type; columns of objects are left to their rows.
+    """
+    for field in template.pieces:
+        if isinstance(field, str):
+            continue
+        column = columns[template.names.index(field.name)]
+        if column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype):
+            continue
+        value = column.iloc[position]
+        try:
+            field.format(value)
+        except TemplateError as error:
+            if isinstance(error.__cause__, AttributeError | TypeError | ValueError | None):
+                kind = type(value).__name__
+                raise TemplateError(error.message, hint=f"All values of {field.name!r} are {kind}.") from error
 
 
 def _bind(template: object, names: list[str], *, owner: str) -> BoundTemplate:
@@ -124,6 +148,8 @@ def _bind(template: object, names: list[str], *, owner: str) -> BoundTemplate:
         raise TemplateError(f"Which {owner}? A template is needed.", hint=f"For example {example}. {_known(names)}")
     if not isinstance(template, str):
         raise TemplateError(f"{template!r} is neither a {owner} nor a text.", hint=_known(names))
+    if not is_unicode(template):
+        raise TemplateError("The template is not valid Unicode (it holds a lone surrogate).", hint=CLEAN_UNICODE)
     bound = Template(template).bind(names)
     if not bound.names:
         nearest = nearest_name(template, names)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from pagednb.checks import require_unicode
 from pagednb.dataframe.prompts.row_prompts import RowPrompts
 from pagednb.errors import OptionError
 from pagednb.structured_output.field_spec import FieldSpec
@@ -33,6 +34,7 @@ class Target:
             return cls(default, is_given=False)
         if not isinstance(into, str) or not into:
             raise OptionError(f"into={into!r} is not valid.", hint="Name the new column with a text.")
+        require_unicode("into", into)
         return cls(into, is_given=True)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pagednb.dataframe.kept.kept_rows import KeptRows
+from pagednb.dataframe.prompts.model_prompt import as_model_sees_it, encode_prompts
 from pagednb.dataframe.prompts.truncation import prompt_limit
 from pagednb.dataframe.results.callers import callers_level
 from pagednb.dataframe.results.last_run import LastRun, remember
@@ -26,14 +27,18 @@ from pagednb.dataframe.run.options import RunOptions
 from pagednb.dataframe.run.progress import Watch, watch_with
 from pagednb.dataframe.run.row_job import run_rows
 from pagednb.dataframe.run.verb_run import VerbRun
+from pagednb.errors import ContextLengthError, PromptError
 
 Result = TypeVar("Result")
+MERGED_TOKENS = 16
+"""So many tokens fewer may a prompt have when values stand in it: what they meet can become one token with them."""
 
 
 def start_run(verb: VerbRun[Result], options: RunOptions) -> Result | Job[Result]:
     """Run, and return the verb's result; or with ``background`` a ``Job`` at once.
 
     Raises:
+        ContextLengthError: what stands around the rows' values is too long for the model.
         OptionError: a cache that cannot be used.
         CheckpointError: the checkpoint is another run's, or cannot be used.
         PagednbError: what ends a run, and what ``report`` raises.
@@ -41,6 +46,7 @@ def start_run(verb: VerbRun[Result], options: RunOptions) -> Result | Job[Result
     if options.sample is not None:
         verb = dataclasses.replace(verb, prompts=verb.prompts.sampled(options.sample))
     prompts = verb.prompts
+    _require_room(verb)
     outcome: RowOutcome[Any] = RowOutcome.empty(
         num_rows=prompts.num_rows, num_missing=prompts.num_missing, num_not_sampled=prompts.num_not_sampled
     )
@@ -104,6 +110,21 @@ def conduct(
     with still_open, watch_with(options.progress, outcome.figures.rows) as watch:
         run(watch)
     return finish(outcome)
+
+
+def _require_room(verb: VerbRun[Any]) -> None:
+    """Refuse a run in which every row would fail: what stands around its values is longer than the model's context."""
+    longest = verb.prompts.template.filled_with("") + max(verb.task.questions, key=len)
+    try:
+        [token_ids] = encode_prompts(verb.engine, [as_model_sees_it(verb.engine, longest, verb.chat)])
+    except PromptError:
+        return  # a chat template may refuse a message without content
+    limit = verb.engine.geometry.max_model_len - 1
+    if len(token_ids) > limit + MERGED_TOKENS:
+        raise ContextLengthError(
+            f"The prompt without a row's values has {len(token_ids):,} tokens, and at most {limit:,} fit.",
+            hint="Shorten the template, system=, the labels or the examples.",
+        )
 
 
 def _spec(verb: VerbRun[Any], options: RunOptions) -> dict[str, Any]:

@@ -17,7 +17,14 @@ from pagednb.dataframe.kept.cache_file import CacheFile
 from pagednb.dataframe.kept.checkpoint import Checkpoint
 from pagednb.dataframe.results.last_run import last_run
 from pagednb.dataframe.run.job import Job
-from pagednb.errors import CheckpointError, OptionError, RequestCancelledError, RowErrors, RowErrorsWarning
+from pagednb.errors import (
+    CheckpointError,
+    ContextLengthError,
+    OptionError,
+    RequestCancelledError,
+    RowErrors,
+    RowErrorsWarning,
+)
 
 TEXTS = [f"ticket {number % 40}" for number in range(100)]
 EXPECTED = [reverse(text) for text in TEXTS]
@@ -161,7 +168,7 @@ def test_long_rows_are_cut_in_their_values(engine: FakeEngine, side: str, expect
 
 
 def test_a_template_too_long_is_an_error_not_a_cut(engine: FakeEngine) -> None:
-    with pytest.warns(RowErrorsWarning, match="2 of 2"):
+    with pytest.raises(ContextLengthError, match="2,500 tokens"):
         frame(tickets(["a", "b"])).generate("y" * 2500 + "{text}", truncate="right")
 
 

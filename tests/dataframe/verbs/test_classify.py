@@ -121,8 +121,9 @@ def test_a_chat_model_sees_examples_as_turns_and_does_not_think(monkeypatch: pyt
     engine.render_chat = lambda messages, **options: (seen.append((messages, options)), render(messages))[1]  # type: ignore[method-assign]
     examples = TICKETS.iloc[1:2].rename(columns={"gold": "label"})
     frame(TICKETS.iloc[:1]).classify("text", labels=LABELS, examples=examples, system="Be fair.", progress=False)
+    assert seen[0][0][-1]["content"] == ""  # whether all this leaves room for a row
     contents = [("system", "Be fair."), ("user", f"{WORDS}broken"), ("assistant", "tech"), ("user", "late")]
-    assert seen == [([{"role": role, "content": text} for role, text in contents], {"enable_thinking": False})]
+    assert seen[1:] == [([{"role": role, "content": text} for role, text in contents], {"enable_thinking": False})]
 
 
 def test_multi_asks_about_each_label(engine: FakeEngine) -> None:
@@ -145,8 +146,9 @@ def test_calibration_divides_by_answers_without_content(engine: FakeEngine) -> N
     expected = share(f"{WORDS}<late>", LABELS) / prior
     np.testing.assert_allclose(list(result["label_probs"].iloc[0].values()), expected / expected.sum())
     assert result.attrs["pagednb"]["computed"] == 2
+    engine.abort_share = 1.0
     with pytest.raises(OptionError, match="cannot be calibrated"):
-        frame(TICKETS).classify("<{text}>", labels=["x" * 3000, "y"], calibrate="contextual")
+        frame(TICKETS).classify("<<{text}>>", labels=LABELS, calibrate="contextual")
 
 
 # --- what comes back
@@ -283,9 +285,9 @@ def test_an_aborted_request_fails_its_row_alone(engine: FakeEngine) -> None:
 def test_labels_that_no_token_tells_apart_are_named(engine: FakeEngine) -> None:
     encode = engine.encode
     engine.encode = lambda texts, **options: encode([text.lower() for text in texts], **options)  # type: ignore[method-assign]
-    with pytest.warns(RowErrorsWarning, match="The labels 'tech' and 'Tech' are the same tokens"):
+    with pytest.raises(OptionError, match="The labels 'tech' and 'Tech' are the same tokens"):
         frame(TICKETS).classify("text", labels=["tech", "other", "Tech"])
-    with pytest.warns(RowErrorsWarning, match="goes on with the end token"):
+    with pytest.raises(OptionError, match="goes on with the end token"):
         frame(TICKETS).classify("text", labels=["a", "a\0", "b"])
 
 

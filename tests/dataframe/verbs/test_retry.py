@@ -130,10 +130,10 @@ def test_a_run_whose_inputs_are_gone_is_refused(into: str, engine: FakeEngine) -
 
 
 def test_what_earlier_runs_wrote_is_an_input_like_any_other(engine: FakeEngine) -> None:
+    before = frame(pd.DataFrame({"text": ["a" * 300, "b" * 300]})).generate("text", into="first")
     engine.resolved.max_model_len = engine.geometry.max_model_len = 200
-    before = frame(pd.DataFrame({"text": ["a", "b"]})).generate("text", into="first")
     with pytest.warns(RowErrorsWarning):
-        before = frame(before).generate("{first}" + "x" * 300, into="second")
+        before = frame(before).generate("first", into="second")
     engine.resolved.max_model_len = engine.geometry.max_model_len = 2000
     assert frame(before).retry("second")["second"].notna().all()
 
