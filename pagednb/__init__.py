@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pagednb.dataframe.results.last_run import last_run
     from pagednb.llm import LLM
     from pagednb.monitoring.monitor import monitor
-    from pagednb.runtime import status, unload
+    from pagednb.runtime import sleep, status, unload, wake_up
     from pagednb.sampling_params import SamplingParams
     from pagednb.server.serve import serve
 
@@ -39,8 +39,10 @@ __all__ = [
     "load",
     "monitor",
     "serve",
+    "sleep",
     "status",
     "unload",
+    "wake_up",
 ]
 
 _NAME_TO_MODULE = {
@@ -54,8 +56,10 @@ _NAME_TO_MODULE = {
     "last_run": "pagednb.dataframe.results.last_run",
     "monitor": "pagednb.monitoring.monitor",
     "serve": "pagednb.server.serve",
+    "sleep": "pagednb.runtime",
     "status": "pagednb.runtime",
     "unload": "pagednb.runtime",
+    "wake_up": "pagednb.runtime",
 }
 
 
@@ -64,7 +68,8 @@ def load(model: str | os.PathLike[str] | None = None, *, replace: bool = False, 
 
     Without ``model``, the embedded demonstration model. Takes every option of ``LLM``, such as ``dtype``, ``device``,
     ``max_model_len`` and ``gpu_memory_utilization``; ``help(pagednb.config.EngineConfig)`` explains all. The same call
-    again does nothing but return what is loaded. With ``replace`` a different engine is unloaded first.
+    again does nothing but return what is loaded, woken up if it sleeps. With ``replace`` a different engine is unloaded
+    first.
 
     Raises:
         OptionError: an unknown option, or another engine is loaded (says what differs).

@@ -42,8 +42,8 @@ _RUNTIME = _Runtime()
 def load(model: str | os.PathLike[str] | None = None, *, replace: bool = False, **options: Any) -> LLM:
     """Load a model for this process and return it; without ``model``, the embedded demonstration model.
 
-    Takes every option of ``LLM``. The same call again does nothing but return what is loaded. With ``replace`` a
-    different engine is unloaded first.
+    Takes every option of ``LLM``. The same call again does nothing but return what is loaded, woken up if it sleeps.
+    With ``replace`` a different engine is unloaded first.
 
     Raises:
         OptionError: an unknown option, or another engine is loaded (says what differs).
@@ -55,6 +55,8 @@ def load(model: str | os.PathLike[str] | None = None, *, replace: bool = False, 
         if current is not None and not current.engine.is_over:
             difference = current.engine.config.difference(config)
             if not difference:
+                if current.is_sleeping():
+                    current.wake_up()
                 return current
             if not replace:
                 raise _already_loaded(difference)
@@ -73,6 +75,28 @@ def unload() -> None:
             _RUNTIME.before_unload.pop()()
         if llm is not None:
             llm.shutdown()
+
+
+def sleep(level: int = 1) -> None:
+    """Give the engine's GPU memory back until ``wake_up``; calls raise EngineAsleepError meanwhile, all else stays.
+
+    At level 1 the weights wait in host memory, at level 2 they are dropped and read again.
+
+    Raises:
+        EngineNotLoadedError: there is no engine.
+        PagednbError: as ``LLM.sleep``.
+    """
+    _loaded().sleep(level)
+
+
+def wake_up() -> None:
+    """Take the GPU's memory again. Does nothing when awake; a failure or an interrupt leaves the engine asleep.
+
+    Raises:
+        EngineNotLoadedError: there is no engine.
+        PagednbError: as ``LLM.wake_up``.
+    """
+    _loaded().wake_up()
 
 
 def before_unload(end: Callable[[], object]) -> None:
@@ -94,10 +118,7 @@ def get_engine() -> LLMEngine:
     Raises:
         EngineNotLoadedError: there is none.
     """
-    llm = _RUNTIME.llm
-    if llm is None:
-        raise EngineNotLoadedError("No model is loaded.", hint="Call pagednb.load() or %llm load first.")
-    return llm.engine
+    return _loaded().engine
 
 
 def is_loaded() -> bool:
@@ -116,6 +137,13 @@ def kept(name: str, make: Callable[[], Kept]) -> Kept:
         _RUNTIME.name_to_kept.setdefault(name, make())  # one wins if two threads come at once
     value: Kept = _RUNTIME.name_to_kept[name]
     return value
+
+
+def _loaded() -> LLM:
+    llm = _RUNTIME.llm
+    if llm is None:
+        raise EngineNotLoadedError("No model is loaded.", hint="Call pagednb.load() or %llm load first.")
+    return llm
 
 
 def _already_loaded(difference: Mapping[str, tuple[Any, Any]]) -> OptionError:

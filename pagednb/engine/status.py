@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pagednb.models.resolve import ResolvedModel
     from pagednb.scheduler.snapshot import RequestProgress
     from pagednb.scheduler.stats import SchedulerStats
+    from pagednb.sleep_state import SleepState
 
 NOT_LOADED = "No model is loaded. pagednb.load() loads one."
 
@@ -38,6 +39,7 @@ class EngineStatus:
         scheduler: counts of requests, KV blocks, prefix cache and preemptions.
         blocks: who owns which KV block.
         running: the requests that run, next to be served first; ``waiting``: the first ones of those that wait.
+        asleep: how the engine sleeps; None while it is awake.
     """
 
     model: str
@@ -59,6 +61,7 @@ class EngineStatus:
     blocks: BlockMap
     running: tuple[RequestProgress, ...]
     waiting: tuple[RequestProgress, ...]
+    asleep: SleepState | None = None
 
     is_loaded = True
 
@@ -95,6 +98,7 @@ class EngineStatus:
             blocks=snapshot.blocks,
             running=snapshot.running,
             waiting=snapshot.waiting,
+            asleep=core.asleep,
             cost_s=time.perf_counter() - now_s,
         )
 

@@ -12,6 +12,7 @@ from pagednb.engine.metrics import RATE_WINDOW_S
 if TYPE_CHECKING:
     from pagednb.engine.status import EngineStatus
     from pagednb.scheduler.snapshot import RequestProgress
+    from pagednb.sleep_state import SleepState
 
 _MAX_REQUESTS = 8
 _COLUMNS = ("request", "state", "prompt", "found", "computed", "generated", "blocks", "preempted")
@@ -75,6 +76,13 @@ def bytes_text(num_bytes: int) -> str:
     return f"{num_bytes / size:.3g} {unit}" if num_bytes < 1000 * size else f"{num_bytes / size:,.0f} {unit}"
 
 
+def sleep_text(asleep: SleepState) -> str:
+    """Say how an engine sleeps."""
+    if asleep.level == 1:
+        return f"asleep, level 1: {bytes_text(asleep.host_bytes)} of weights in host memory"
+    return "asleep, level 2: weights dropped, read again when it wakes up"
+
+
 def state_of(request: RequestProgress) -> str:
     """Say in a word or two what a request is doing."""
     if not request.num_blocks:
@@ -85,6 +93,8 @@ def state_of(request: RequestProgress) -> str:
 def _figures(status: EngineStatus) -> Iterator[tuple[str, str]]:
     scheduler, memory = status.scheduler, status.memory
     yield "model", f"{status.model} ({status.dtype}, {status.device}, max_model_len {status.max_model_len:,})"
+    if status.asleep is not None:
+        yield "state", sleep_text(status.asleep)
     yield "uptime", f"{_duration(status.uptime_s)}, busy for {_duration(status.busy_s)}"
     yield (
         "requests",
@@ -110,6 +120,8 @@ def _blocks(status: EngineStatus) -> str:
     from pagednb.kv_cache.block_map import BlockState
 
     blocks = status.blocks
+    if status.asleep is not None:
+        return f"none; {blocks.num_blocks:,} of {blocks.block_size} tokens when awake"
     owned, shared, cached, free = (
         blocks.count(state) for state in (BlockState.OWNED, BlockState.SHARED, BlockState.CACHED, BlockState.FREE)
     )

@@ -3,7 +3,7 @@
 Its size is bounded: ``Grid`` has a largest number of cells, and as many requests are listed as a person looks at.
 What the fields mean is said here; ``widgets/static/monitor.js`` reads them.
 
-- ``model``: name, dtype and device; "" when none is loaded. ``state``: "working", "idle" or "unloaded".
+- ``model``: name, dtype and device; "" when none is loaded. ``state``: "working", "idle", "asleep" or "unloaded".
 - ``said``: the same in words, for those who do not see the picture.
 - ``grid``: ``num_blocks``, ``block_size``, ``per_cell``, ``counts`` (owned, shared, cached, free), ``owners`` (for each
   code from 2 on [how many, request, ...]), and base64 of little-endian ``codes``, ``tokens``, ``columns``, ``mix``.
@@ -18,7 +18,7 @@ import base64
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from pagednb.engine.status_table import state_of
+from pagednb.engine.status_table import sleep_text, state_of
 from pagednb.monitoring.grid import Grid
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def frame_of(status: EngineStatus, history: Iterable[Sample]) -> Frame:
     listed = [*sorted(status.running, key=lambda request: request.order), *status.waiting][:MAX_REQUESTS]
     return {
         "model": f"{status.model} · {status.dtype} · {status.device}",
-        "state": "working" if scheduler.num_running or scheduler.num_waiting else "idle",
+        "state": _state(status),
         "said": _in_words(status, grid),
         "grid": _grid_fields(grid),
         "requests": [_request_fields(request) for request in listed],
@@ -57,6 +57,12 @@ def frame_of(status: EngineStatus, history: Iterable[Sample]) -> Frame:
             ["free", memory.free_bytes],
         ],
     }
+
+
+def _state(status: EngineStatus) -> str:
+    if status.asleep is not None:
+        return "asleep"
+    return "working" if status.scheduler.num_running or status.scheduler.num_waiting else "idle"
 
 
 def _grid_fields(grid: Grid) -> Frame:
@@ -104,6 +110,8 @@ def _base64(values: np.ndarray, dtype: str) -> str:
 
 def _in_words(status: EngineStatus, grid: Grid) -> str:
     scheduler, counts = status.scheduler, grid.counts
+    if status.asleep is not None:
+        return f"The engine is {sleep_text(status.asleep)}. {status.num_finished:,} requests have ended."
     return (
         f"{scheduler.num_running:,} requests run, {scheduler.num_waiting:,} wait, {status.num_finished:,} have ended. "
         f"Of {grid.num_blocks:,} KV blocks {counts.owned:,} have one owner, {counts.shared:,} are shared, "

@@ -15,6 +15,7 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 
 from pagednb.models.local_models import model_names
 from pagednb.notebook.generate_flags import FLAGS, Completes
+from pagednb.notebook.llm_commands import SLEEP_LEVELS
 from pagednb.notebook.load_flags import load_flags, values_of
 
 _PRIORITY = 100.0
@@ -87,6 +88,8 @@ class Completer:
             return self._commands
         if line.before[0] in ("history", "reset"):
             return self._values("chats")
+        if line.before == ["sleep"]:
+            return list(SLEEP_LEVELS)
         if line.before[0] != "load":
             return []
         if values := values_of(line.before[-1]):

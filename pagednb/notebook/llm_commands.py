@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pagednb import runtime
-from pagednb.errors import NotSupportedYetError, OptionError
+from pagednb.errors import OptionError
 from pagednb.models.local_models import EMBEDDED
 from pagednb.notebook.conversation import Conversation
 from pagednb.notebook.load_flags import load_options
 from pagednb.notebook.model_list import list_models
 from pagednb.notebook.settings import PagedNB
 from pagednb.notebook.words import strip_quotes, unknown_word
+
+SLEEP_LEVELS = ("1", "2")
 
 
 class LlmCommands:
@@ -88,10 +90,15 @@ class LlmCommands:
             self._conversations.pop(name, None)
 
     def _sleep(self, words: list[str]) -> None:
-        _not_built_yet("sleep")
+        level, *rest = words or ["1"]
+        _refuse_words("sleep", rest)
+        if level not in SLEEP_LEVELS:
+            raise unknown_word("level", level, SLEEP_LEVELS)
+        runtime.sleep(int(level))
 
     def _wake(self, words: list[str]) -> None:
-        _not_built_yet("wake")
+        _refuse_words("wake", words)
+        runtime.wake_up()
 
     def _known(self, word: str) -> str:
         name = strip_quotes(word)
@@ -116,9 +123,3 @@ class ConversationList(dict[str, int]):
 def _refuse_words(command: str, words: list[str]) -> None:
     if words:
         raise OptionError(f"%llm {command} takes nothing more, got {words[0]!r}.")
-
-
-def _not_built_yet(command: str) -> None:
-    raise NotSupportedYetError(
-        f"%llm {command} is not built yet.", hint="%llm unload gives all memory back; %llm load brings the model again."
-    )

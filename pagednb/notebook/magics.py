@@ -69,6 +69,10 @@ class PagednbMagics(Magics):
             Return the models at hand: embedded, in the hub's local cache, loaded.
         %llm unload
             Stop the engine and give its memory back.
+        %llm sleep [1|2]
+            Give the GPU's memory back for a while: 1 keeps the weights in host memory, 2 reads them again.
+        %llm wake
+            Take the memory again and go on; %llm load does it too.
         %llm cancel
             End everything that is under way, background jobs and chats too; return how many sequences that were.
             A running cell is ended by the kernel's interrupt.

@@ -6,7 +6,13 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from pagednb.errors import ContextLengthError, EngineDeadError, PagednbError, RequestCancelledError
+from pagednb.errors import (
+    ContextLengthError,
+    EngineAsleepError,
+    EngineDeadError,
+    PagednbError,
+    RequestCancelledError,
+)
 
 BAD_REQUEST, NOT_FOUND, TOO_LARGE = 400, 404, 413
 CLIENT_GONE = 499
@@ -47,8 +53,16 @@ def error_body(status: int, message: str, *, param: str | None = None, code: str
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+def asleep() -> ApiError:
+    """Return what a client is told while the engine sleeps: it can do nothing about that but wait."""
+    message = "The engine is asleep. It answers again once it is woken up where it was put to sleep."
+    return ApiError(message, status=UNAVAILABLE, code="engine_asleep", headers=RETRY_AFTER)
+
+
 def as_api_error(error: PagednbError) -> ApiError:
     """Return what a client is told of one of our errors: what was asked for is at fault unless the engine is."""
+    if isinstance(error, EngineAsleepError):
+        return asleep()
     if isinstance(error, EngineDeadError | RequestCancelledError):
         return ApiError(str(error), status=UNAVAILABLE, code="engine_unavailable", headers=RETRY_AFTER)
     if isinstance(error, ContextLengthError):
