@@ -7,11 +7,8 @@ takes the memory from every other process, while the staging buffers bring the w
 
 from __future__ import annotations
 
-import contextlib
 import math
-import mmap
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -19,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from pagednb.models.host_arena import host_arena
 from pagednb.models.stored_tensor import StoredTensor
 
 _ALIGNMENT = 64
@@ -53,6 +51,10 @@ class KeptWeights:
     def lying_on(self, device: torch.device) -> dict[str, torch.Tensor]:
         """Return the tensors that need not be copied to be used on ``device``."""
         return {name: tensor for name, tensor in self._host.items() if tensor.device == device}
+
+    def memory_of(self, name: str) -> torch.Tensor:
+        """Return the whole piece of host memory in which a tensor lies, uint8, not copied."""
+        return torch.empty(0, dtype=torch.uint8).set_(self._host[name].untyped_storage())
 
     def num_bytes_to_copy(self, device: torch.device) -> int:
         """Return the size of the others."""
@@ -110,19 +112,9 @@ def _fetch_all(left: Iterator[_Piece], device: torch.device) -> None:
 def _host_tensors(like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return host memory for tensors of these shapes, in one piece."""
     sizes = {name: math.ceil(tensor.nbytes / _ALIGNMENT) * _ALIGNMENT for name, tensor in like.items()}
-    arena = _arena(sum(sizes.values()))
+    arena = host_arena(sum(sizes.values()))
     parts = zip(like.items(), arena.split(list(sizes.values())), strict=True)
     return {name: part[: tensor.nbytes].view(tensor.dtype).view(tensor.shape) for (name, tensor), part in parts}
-
-
-def _arena(num_bytes: int) -> torch.Tensor:
-    """Return host memory in huge pages where the system has them: first written, and given back, far sooner."""
-    if sys.platform != "linux" or not num_bytes:
-        return torch.empty(num_bytes, dtype=torch.uint8)
-    memory = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a kernel without them
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=torch.uint8)
 
 
 def _as_bytes(tensor: torch.Tensor) -> np.ndarray:

@@ -29,6 +29,10 @@ class LayerLayout:
         self.weight_bytes = sum(sizes)
         self.num_bytes = sum(self._padded)
 
+    def first_name(self, layer: int) -> str:
+        """Return the full name of the tensor that lies first."""
+        return self._slots[0].of_layer(layer).name
+
     def views(self, memory: torch.Tensor, layer: int) -> Iterator[tuple[str, torch.Tensor]]:
         """Give the tensors of ``layer``, by full name, as views of ``memory``: ``[num_bytes]``, uint8, any device."""
         for slot, piece in zip(self._slots, memory.split(self._padded), strict=True):

@@ -64,11 +64,10 @@ def loading_model(
     offload = plan_offload(resolved, config.cpu_offload_gb)
     with contextlib.ExitStack() as sources:
         if kept is not None:
-            here = kept.lying_on(device)
-            away, offloaded = _allocate([slot for slot in slots if slot.name not in here], offload, dtype, device)
+            tensors, offloaded = _allocate(slots, offload, dtype, device, kept)
+            away = {name: tensor for name, tensor in tensors.items() if tensor.device.type != "cpu"}
             pieces = [piece for name, tensor in away.items() for piece in cut(kept.tensors[name], tensor)]
             sources.enter_context(reading(pieces, device, report))
-            tensors = here | away
         elif config.load_format == "dummy":
             tensors, offloaded = _allocate(slots, offload, dtype, device)
             _draw_dummies(slots, tensors, torch.Generator(device).manual_seed(config.seed), report)
@@ -100,11 +99,22 @@ def num_weight_bytes(resolved: ResolvedModel) -> int:
 
 
 def _allocate(
-    slots: Sequence[ParameterSlot], offload: OffloadPlan, dtype: torch.dtype, device: torch.device
+    slots: Sequence[ParameterSlot],
+    offload: OffloadPlan,
+    dtype: torch.dtype,
+    device: torch.device,
+    kept: KeptWeights | None = None,
 ) -> tuple[dict[str, torch.Tensor], OffloadedLayers | None]:
-    """Return the tensors of the slots and of all offloaded layers, by name, and those layers if there are any."""
-    offloaded = OffloadedLayers(offload, device) if offload.layers else None
-    tensors = {} if offloaded is None else dict(offloaded.stored)
+    """Return the tensors of the slots by name, and the offloaded layers if there are any.
+
+    What was ``kept`` stays where it lies if it belongs in host memory.
+    """
+    tensors = {} if kept is None else kept.lying_on(device)
+    offloaded = None
+    if offload.layers:
+        memory = None if kept is None else kept.memory_of(offload.layout.first_name(offload.layers[0]))
+        offloaded = OffloadedLayers(offload, device, memory=memory)
+        tensors |= offloaded.stored
     for slot in slots:
         if slot.name not in tensors:
             # zeros: the warm-up that runs before the weights are there computes numbers, not whatever memory held

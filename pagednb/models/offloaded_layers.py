@@ -28,14 +28,14 @@ class OffloadedLayers:
         computed: tensors of the same names in the buffers, for layers to be built on.
     """
 
-    def __init__(self, plan: OffloadPlan, device: torch.device) -> None:
-        """Allocate host memory and buffers.
+    def __init__(self, plan: OffloadPlan, device: torch.device, *, memory: torch.Tensor | None = None) -> None:
+        """Allocate host memory and buffers; ``memory`` is that of earlier layers of the same plan, to be used again.
 
         Raises:
             GPUMemoryError: the host memory cannot be pinned.
         """
         num_bytes = plan.layout.num_bytes
-        memory = host_arena(plan.host_bytes)
+        memory = host_arena(plan.host_bytes) if memory is None else memory
         self._layers = plan.layers
         self._sources = memory.view(len(plan.layers), num_bytes)
         self._buffers = torch.zeros((plan.num_buffers, num_bytes), dtype=torch.uint8, device=device)

@@ -20,6 +20,7 @@ from pagednb.models.resolve import ResolvedModel, torch_dtype
 from pagednb.runner.batch_state import BatchState
 from pagednb.runner.device_parts import DeviceParts
 from pagednb.runner.host_memory import check_host_memory
+from pagednb.runner.host_store import HostKVStore
 from pagednb.runner.isolation import DeviceScope
 from pagednb.runner.memory import (
     DeviceMemory,
@@ -31,6 +32,7 @@ from pagednb.runner.memory import (
 from pagednb.runner.model_runner import ModelRunner
 from pagednb.runner.step_graphs import StepGraphs
 from pagednb.runner.step_shape import GraphShapes
+from pagednb.runner.swap_size import choose_num_host_blocks
 from pagednb.sampling.sampler import Sampler
 
 _DEFAULT_NUM_SEQS = {"cuda": 1024, "cpu": 64}
@@ -108,6 +110,7 @@ def choose_limits(config: EngineConfig, resolved: ResolvedModel) -> SchedulerCon
         eos_token_ids=tuple(resolved.eos_token_ids),
         min_shared_prefix_tokens=_MIN_SHARED_PREFIX_TOKENS[kind] if config.enable_shared_prefix_attention else None,
         min_shared_prefix_rows=_MIN_SHARED_PREFIX_ROWS,
+        preemption_mode=config.preemption_mode,
     )
 
 
@@ -125,7 +128,7 @@ def _build(
     with_graphs = device.type == "cuda" and not config.enforce_eager
     needs = MemoryNeeds.of(spec, limits, block_size=config.block_size, dtype=dtype, with_graphs=with_graphs)
     before = DeviceMemory.measure(device)
-    weight_bytes = _weight_bytes(config, resolved)
+    weight_bytes = _weight_bytes(config, resolved, is_kept=kept is not None)
     bytes_to_load = weight_bytes if kept is None else min(weight_bytes, kept.num_bytes_to_copy(device))
     _num_blocks(config, needs, before, bytes_to_load=bytes_to_load)
     kernels = select_kernels(device)
@@ -135,6 +138,7 @@ def _build(
         num_blocks=num_blocks + 1,  # one is scratch
         block_size=config.block_size,
         max_model_len=limits.max_model_len,
+        num_host_blocks=choose_num_host_blocks(config, device, block_bytes=needs.bytes_per_block),
     )
     kv_store = KVStore(spec.num_layers, spec.num_kv_heads, spec.head_dim, geometry, dtype=dtype, device=device)
     sampler = Sampler(
@@ -145,7 +149,8 @@ def _build(
         device=device,
     )
     state = BatchState(limits.max_num_seqs, geometry, kernels, device)
-    parts = DeviceParts(model=model, kv_store=kv_store, state=state, sampler=sampler)
+    host_store = HostKVStore(kv_store, geometry.num_host_blocks, device) if geometry.num_host_blocks else None
+    parts = DeviceParts(model=model, kv_store=kv_store, state=state, sampler=sampler, host_store=host_store)
     return ModelRunner(
         scope,
         parts,
@@ -156,15 +161,15 @@ def _build(
     )
 
 
-def _weight_bytes(config: EngineConfig, resolved: ResolvedModel) -> int:
+def _weight_bytes(config: EngineConfig, resolved: ResolvedModel, *, is_kept: bool) -> int:
     """Return what the weights will take of the device: those offloaded only their buffers, but on a CPU themselves too.
 
-    Raises GPUMemoryError when the host has no room for them.
+    Raises GPUMemoryError when the host has no room for them, if they are not kept there.
     """
     plan = plan_offload(resolved, config.cpu_offload_gb)
     if resolved.device == "cpu":
         return num_weight_bytes(resolved) - plan.freed_bytes + plan.host_bytes
-    if plan.layers:
+    if plan.layers and not is_kept:
         check_host_memory(plan.host_bytes, option=f"cpu_offload_gb={config.cpu_offload_gb:g}")
     return num_weight_bytes(resolved) - plan.freed_bytes
 

@@ -18,7 +18,8 @@ from pagednb.config import EngineConfig
 from pagednb.kernels.kernel_set import torch_kernels
 from pagednb.models import offloaded_layers
 from pagednb.models.decoder import Decoder
-from pagednb.models.load import load_model, num_weight_bytes
+from pagednb.models.kept_weights import KeptWeights
+from pagednb.models.load import load_model, loading_model, num_weight_bytes
 from pagednb.models.offload_plan import MAX_BUFFERS, plan_offload
 from pagednb.models.offloaded_layers import OffloadedLayers
 from pagednb.models.resolve import resolve_model
@@ -193,3 +194,17 @@ def test_progress_counts_offloaded_weights_too(llama):
     reports: list[tuple[int, int]] = []
     load_model(resolved, config, torch_kernels(), progress=lambda done, total: reports.append((done, total)))
     assert reports[-1] == (num_weight_bytes(resolved), num_weight_bytes(resolved))
+
+
+def test_weights_that_were_kept_stay_where_they_lie(llama):
+    decoder = load(llama, 4)
+    expected = outputs(decoder)
+    address = decoder._offloaded._sources.data_ptr()
+    kept = KeptWeights.of(decoder.tensors)
+    layer_bytes = plan_offload(resolve_model(EngineConfig(model=llama, device="cpu")), 0).layout.weight_bytes
+    config = EngineConfig(model=llama, device="cpu", cpu_offload_gb=1.5 * layer_bytes / 2**30)
+    del decoder
+    with loading_model(resolve_model(config), config, torch_kernels(), kept=kept) as again:
+        kept.close()
+    assert again._offloaded._sources.data_ptr() == address
+    assert_equal(outputs(again), expected)
