@@ -133,13 +133,14 @@ def _require_fillable(template: BoundTemplate, columns: Sequence[pd.Series], pos
         column = columns[template.names.index(field.name)]
         if column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype):
             continue
-        value = column.iloc[position]
+        [value] = column.iloc[[position]].tolist()  # a Python value, as rows are rendered of
         try:
             field.format(value)
         except TemplateError as error:
             if isinstance(error.__cause__, AttributeError | TypeError | ValueError | None):
                 kind = type(value).__name__
-                raise TemplateError(error.message, hint=f"All values of {field.name!r} are {kind}.") from error
+                reason = error.message.rstrip(".")
+                raise TemplateError(f"{reason}.", hint=f"All values of {field.name!r} are {kind}.") from error
 
 
 def _bind(template: object, names: list[str], *, owner: str) -> BoundTemplate:

@@ -11,7 +11,7 @@ import pytest
 from support.fake_engine import FakeEngine
 
 from pagednb.dataframe.accessor import frame
-from pagednb.errors import ContextLengthError, OptionError, PagednbError, SchemaError, TemplateError
+from pagednb.errors import ContextLengthError, OptionError, PagednbError, RowErrorsWarning, SchemaError, TemplateError
 
 DATA = pd.DataFrame(
     {
@@ -43,17 +43,18 @@ def verb(name: str, *args: Any, **options: Any) -> Callable[[], Any]:
         (verb("generate", "{text}", system=HALF), OptionError, "system is not valid Unicode"),
         (verb("generate", "{text}", into="a" + HALF), OptionError, "into is not valid Unicode"),
         (verb("extract", "{text}", schema={"a" + HALF: int}), SchemaError, "schema is not valid Unicode"),
-        (
-            verb("classify", "text", labels=["a", "b"], examples=LONG),
-            ContextLengthError,
-            "examples",
-        ),
+        (verb("classify", "text", labels=["a", "b"], examples=BROKEN), OptionError, "Example 0 is not valid Unicode"),
+        (verb("generate", "x" * 3000 + "{text}"), ContextLengthError, "without a row's values has 3,000 tokens"),
+        (verb("generate", "{text}", truncate="left", system="x" * 3000), ContextLengthError, "template, system="),
+        (verb("classify", "text", labels=["a", "b" * 3000]), ContextLengthError, "without a row's values"),
+        (verb("filter", "x" * 3000 + "{text}"), ContextLengthError, "at most 1,999"),
+        (verb("classify", "text", labels=["a", "b"], examples=LONG), ContextLengthError, "or the examples"),
     ],
 )
 def test_it_is_refused_before_the_run(
     engine: FakeEngine, call: Callable[[], Any], error: type[PagednbError], message: str
 ) -> None:
-    engine.has_chat_template = "system=" in message or "system" in message
+    engine.has_chat_template = "system" in message
     with pytest.raises(error, match=message):
         call()
     assert not engine.calls
@@ -68,11 +69,13 @@ def test_labels_that_no_prompt_tells_apart(engine: FakeEngine, monkeypatch: pyte
     assert not engine.calls
 
 
-@pytest.mark.parametrize("template", ["{mixed:.1f}", "{mixed.upper}", "{price:.0f}", "{day:%Y}", "{text[0]}"])
-def test_what_some_rows_may_be_right_for_is_left_to_them(engine: FakeEngine, template: str) -> None:
-    result = frame(DATA).generate(template, progress=False, errors="coerce") if "mixed" not in template else None
-    if result is None:
-        with pytest.warns(UserWarning, match="of 2 rows failed"):
-            result = frame(DATA).generate(template, progress=False)
-    assert len(result) == 2
-    frame(DATA[:0]).generate("{price:d}", progress=False)
+@pytest.mark.parametrize("template", ["{price:.0f}", "{day:%Y}", "{text[0]}"])
+def test_what_all_values_can_fill_is_filled(engine: FakeEngine, template: str) -> None:
+    assert frame(DATA).generate(template, progress=False)["generated"].notna().all()
+
+
+@pytest.mark.parametrize("template", ["{mixed:.1f}", "{mixed.upper}"])
+def test_what_one_row_may_be_right_for_is_left_to_it(engine: FakeEngine, template: str) -> None:
+    with pytest.warns(RowErrorsWarning, match="of 2 rows failed"):
+        frame(DATA).generate(template, progress=False)
+    assert frame(DATA[:0]).generate("{price:d}", progress=False).shape == (0, 5)
