@@ -11,7 +11,7 @@ import html
 from collections.abc import Sequence
 
 from pagednb.chats.turn import Turn
-from pagednb.notebook.answer_format import closed_markdown
+from pagednb.rendering.fences import closed_markdown
 from pagednb.rendering.markdown import render_markdown
 from pagednb.rendering.stylesheet import stylesheet
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+from pagednb.rendering.fences import closed_markdown
+from pagednb.rendering.markdown import render_markdown
+from pagednb.rendering.output_html import page, said_html
+
 Role = Literal["user", "assistant"]
 TurnState = Literal["done", "streaming", "stopped", "cut", "failed"]
 """``cut``: by the length limit; ``stopped``: by a person; ``failed``: by the error that the turn names."""
@@ -81,4 +85,6 @@ class Turn:
         return self.text
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
-        return {"text/markdown": self.text, "text/plain": self.text}
+        # with markdown alone JupyterLab would run the scripts in it
+        drawn = said_html(self.text) if self.role == "user" else page(render_markdown(self.text))
+        return {"text/html": drawn, "text/markdown": closed_markdown(self.text), "text/plain": self.text}

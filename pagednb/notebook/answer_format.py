@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import html
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pagednb.notebook import safe_html
-from pagednb.notebook.safe_html import CURSOR, GrowingMarkdown
 from pagednb.notebook.thinking import split_thought
+from pagednb.rendering import output_html
+from pagednb.rendering.fences import closed_markdown, fenced, first_code_block, has_fence, open_fence
 from pagednb.rendering.markdown import render_markdown
+from pagednb.rendering.output_html import CURSOR, GrowingMarkdown
 
 Bundle = dict[str, Any]
 Live = Callable[[Sequence[str]], Bundle]
 
 _SEPARATOR = "\n\n---\n\n"
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n`]*)$", re.MULTILINE)
 
 
 class AnswerFormat(NamedTuple):
@@ -30,32 +29,6 @@ class AnswerFormat(NamedTuple):
 
     live: Callable[[], Live]
     final: Callable[[Sequence[str], str | None], Bundle]
-
-
-def first_code_block(text: str) -> str:
-    """Return what stands in the first fence of a markdown text, or all of a text without fences."""
-    opening = _FENCE.search(text)
-    if opening is None:
-        return text
-    for closing in _FENCE.finditer(text, opening.end()):
-        if _closes(opening, closing):
-            return text[opening.end() + 1 : closing.start()].removesuffix("\n")
-    return text[opening.end() + 1 :]
-
-
-def closed_markdown(text: str) -> str:
-    """Return a markdown text with the fence closed that it ends in, so that what follows is no part of the code."""
-    opening: re.Match[str] | None = None
-    for fence in _FENCE.finditer(text):
-        if opening is None:
-            opening = fence
-        elif _closes(opening, fence):
-            opening = None
-    return text if opening is None else f"{text}\n{opening[1]}"
-
-
-def _closes(opening: re.Match[str], fence: re.Match[str]) -> bool:
-    return fence[1].startswith(opening[1]) and not fence[2].strip()
 
 
 def _plain(texts: Sequence[str], note: str | None = None) -> str:
@@ -68,14 +41,14 @@ def _markdown(texts: Sequence[str], note: str | None, as_markdown: Callable[[str
     for text in texts:
         thought, answer = split_thought(text)
         answer = as_markdown(answer)
-        folded = safe_html.thought_html(render_markdown(thought)) if thought else ""
+        folded = output_html.thought_html(render_markdown(thought)) if thought else ""
         parts.append(folded + render_markdown(answer))
         source.append(closed_markdown(answer))
     if note:
-        parts[-1] += safe_html.note_html(note)
+        parts[-1] += output_html.note_html(note)
         source[-1] += f"\n\n*{note}*"
     return {
-        "text/html": safe_html.page(*parts),
+        "text/html": output_html.page(*parts),
         "text/markdown": _SEPARATOR.join(source),
         "text/plain": _plain(texts, note),
     }
@@ -90,26 +63,26 @@ def _live_markdown(as_markdown: Callable[[str], str] = str) -> Live:
         if not thought:
             return views[1].html(as_markdown(answer))
         if not answer:
-            return safe_html.thought_html(views[0].html(thought), is_growing=True)
-        return safe_html.thought_html(views[0].html(thought, cursor="")) + views[1].html(as_markdown(answer))
+            return output_html.thought_html(views[0].html(thought), is_growing=True)
+        return output_html.thought_html(views[0].html(thought, cursor="")) + views[1].html(as_markdown(answer))
 
     def show(texts: Sequence[str]) -> Bundle:
         growing.extend((GrowingMarkdown(), GrowingMarkdown()) for _ in texts[len(growing) :])
-        return {"text/html": safe_html.element(*map(show_one, growing, texts))}
+        return {"text/html": output_html.element(*map(show_one, growing, texts))}
 
     return show
 
 
 def _html(texts: Sequence[str], note: str | None) -> Bundle:
-    parts = [safe_html.own_html(first_code_block(split_thought(text)[1])) for text in texts]
+    parts = [output_html.own_html(first_code_block(split_thought(text)[1])) for text in texts]
     if note:
-        parts[-1] += safe_html.note_html(note)
-    return {"text/html": safe_html.page(*parts), "text/plain": _plain(texts, note)}
+        parts[-1] += output_html.note_html(note)
+    return {"text/html": output_html.page(*parts), "text/plain": _plain(texts, note)}
 
 
 def _live_html(texts: Sequence[str]) -> Bundle:
     answers = (first_code_block(split_thought(text)[1]) for text in texts)
-    return {"text/html": safe_html.element(*(safe_html.own_html(answer) + CURSOR for answer in answers))}
+    return {"text/html": output_html.element(*(output_html.own_html(answer) + CURSOR for answer in answers))}
 
 
 def _text(texts: Sequence[str], note: str | None) -> Bundle:
@@ -121,24 +94,12 @@ def _live_text(texts: Sequence[str]) -> Bundle:
     return {"text/html": f"<pre style='white-space:pre-wrap'>{shown}</pre>"}
 
 
-def _fenced(text: str, language: str) -> str:
-    """Return a text as a block of code, whatever fences it holds itself."""
-    opened = _open_fence(text, language)
-    return f"{opened}\n{opened[: len(opened) - len(opened.lstrip('`'))]}"
-
-
-def _open_fence(text: str, language: str) -> str:
-    """Return a text as a block of code that goes on."""
-    longest = max((len(match[1]) for match in _FENCE.finditer(text)), default=0)
-    return f"{'`' * max(3, longest + 1)}{language}\n{text}"
-
-
 def _json(texts: Sequence[str], note: str | None) -> Bundle:
     """Show values as values; where one cannot be read, all as text, and say so."""
     try:
         values = [json.loads(split_thought(text)[1]) for text in texts]
     except ValueError:
-        return _markdown(texts, note or "not valid JSON", lambda answer: _fenced(answer, "json"))
+        return _markdown(texts, note or "not valid JSON", lambda answer: fenced(answer, "json"))
     plain = _plain([json.dumps(value, indent=2, ensure_ascii=False) for value in values], note)
     value = values[0] if len(values) == 1 else values
     is_tree = isinstance(value, dict | list)  # front ends show no other value
@@ -146,17 +107,17 @@ def _json(texts: Sequence[str], note: str | None) -> Bundle:
 
 
 def _whole_code(answer: str) -> str:
-    return answer if _FENCE.search(answer) else _fenced(answer, "python")
+    return answer if has_fence(answer) else fenced(answer, "python")
 
 
 def _growing_code(answer: str) -> str:
-    return answer if _FENCE.search(answer) else _open_fence(answer, "python")
+    return answer if has_fence(answer) else open_fence(answer, "python")
 
 
 ANSWER_FORMATS: Mapping[str, AnswerFormat] = {
     "markdown": AnswerFormat(_live_markdown, _markdown),
     "text": AnswerFormat(lambda: _live_text, _text),
-    "json": AnswerFormat(lambda: _live_markdown(lambda answer: _open_fence(answer, "json")), _json),
+    "json": AnswerFormat(lambda: _live_markdown(lambda answer: open_fence(answer, "json")), _json),
     "code": AnswerFormat(
         lambda: _live_markdown(_growing_code), lambda texts, note: _markdown(texts, note, _whole_code)
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pagednb.notebook import safe_html
+from pagednb.rendering import output_html
 from pagednb.rendering.markdown import render_markdown
 
 
@@ -44,8 +44,8 @@ class Conversation:
 
     def _repr_html_(self) -> str:
         if not self.turns:
-            return safe_html.note_html("nothing was said yet")
-        return safe_html.page(*(render_markdown(f"**{role}**\n\n{content}") for role, content in self.turns))
+            return output_html.note_html("nothing was said yet")
+        return output_html.page(*(render_markdown(f"**{role}**\n\n{content}") for role, content in self.turns))
 
     def _repr_markdown_(self) -> str:
         return "\n\n".join(f"**{role}**\n\n{content}" for role, content in self.turns) or "*nothing was said yet*"

@@ -16,7 +16,7 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 
 from pagednb import runtime
 from pagednb.errors import OptionError
-from pagednb.notebook.answer_format import ANSWER_FORMATS, first_code_block
+from pagednb.notebook.answer_format import ANSWER_FORMATS
 from pagednb.notebook.completion import Completer
 from pagednb.notebook.conversation import Conversation
 from pagednb.notebook.display import stream_to_display
@@ -28,6 +28,7 @@ from pagednb.notebook.settings import PagedNB
 from pagednb.notebook.thinking import opening_tag, split_thought, template_kwargs
 from pagednb.notebook.words import split_words, strip_quotes, unknown_word
 from pagednb.outputs import RequestOutput
+from pagednb.rendering.fences import first_code_block
 from pagednb.sampling_params import SamplingParams
 from pagednb.template import Template, resolve_in
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import pathlib
 import re
 from typing import Any
@@ -160,6 +161,17 @@ def test_what_is_frozen_survives_without_a_kernel(engine: StreamingEngine) -> No
     assert "> Is <b>this</b>\n> quoted?" in markdown and "**System**\n\n> Be <brief>." in markdown
     assert markdown.endswith("x = 1\n```"), "an open fence would take in what follows"
     assert "You: Is" in repr(frozen)
+
+
+def test_a_turn_below_a_cell_is_drawn_safely(engine: StreamingEngine) -> None:
+    engine.answer = "**yes** <script>alert(1)</script>\n\n```python\nx = 1"
+    answer = pnb.chat().ask("Is <b>this</b>\nquoted?")
+    shown = answer._repr_mimebundle_()
+    assert "<strong>yes</strong>" in shown["text/html"] and "<script" not in shown["text/html"]
+    assert "<style>" in shown["text/html"], "code has its colours"
+    assert shown["text/markdown"].endswith("x = 1\n```") and shown["text/plain"] == answer.text
+    question = dataclasses.replace(answer, role="user", text="Is <b>this</b>\nquoted?")
+    assert "&lt;b&gt;this&lt;/b&gt;\nquoted?" in question._repr_mimebundle_()["text/html"]
 
 
 def test_faults_and_stops_are_told_in_the_transcript(engine: StreamingEngine) -> None:

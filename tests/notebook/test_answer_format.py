@@ -11,9 +11,10 @@ from nbconvert import HTMLExporter, MarkdownExporter
 from support.scripted_engine import ScriptedEngine
 from support.shell import RaisingShell
 
-from pagednb.notebook.answer_format import ANSWER_FORMATS, CURSOR, first_code_block
+from pagednb.notebook.answer_format import ANSWER_FORMATS, CURSOR
 from pagednb.notebook.conversation import Conversation
-from pagednb.notebook.safe_html import GrowingMarkdown
+from pagednb.rendering.fences import first_code_block
+from pagednb.rendering.output_html import GrowingMarkdown
 
 ATTACK = """# Hi <script>alert(1)</script>
 

@@ -47,6 +47,11 @@ def thought_html(shown: str, *, is_growing: bool = False) -> str:
     return f"<details{' open' if is_growing else ''}><summary>Thoughts</summary>\n{shown}\n</details>\n"
 
 
+def said_html(text: str) -> str:
+    """Return what a person wrote, as it was typed."""
+    return f"<div style='white-space:pre-wrap;overflow-wrap:anywhere'>{html.escape(text, quote=False)}</div>"
+
+
 def note_html(text: str) -> str:
     """Return a remark of ours below an answer."""
     return f"<p><em>{html.escape(text)}</em></p>"
