@@ -82,7 +82,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pagednb.rendering",
         "pagednb.widgets.chat",
         "pagednb.dataframe.chat_frame",
-        "pagednb.notebook.answer_format",  # plain functions on text
     },
     # it looks at statuses, which hold maps of blocks and the progress of requests
     "pagednb.monitoring": TOP_FILES
