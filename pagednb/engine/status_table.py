@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pagednb.engine.metrics import RATE_WINDOW_S
 
 if TYPE_CHECKING:
+    from pagednb.engine.metrics import MemoryUse
     from pagednb.engine.status import EngineStatus
     from pagednb.scheduler.snapshot import RequestProgress
     from pagednb.sleep_state import SleepState
@@ -110,10 +111,15 @@ def _figures(status: EngineStatus) -> Iterator[tuple[str, str]]:
     yield "preemptions", f"{scheduler.num_preemptions:,}"
     yield (
         "memory",
-        f"weights {bytes_text(memory.weight_bytes)}, KV cache {bytes_text(memory.kv_cache_bytes)}, "
-        f"steps and graphs {bytes_text(memory.working_bytes)}, others {bytes_text(memory.other_bytes)}, "
+        f"weights {bytes_text(memory.weight_bytes)}{_offloaded(memory)}, "
+        f"KV cache {bytes_text(memory.kv_cache_bytes)}, steps and graphs {bytes_text(memory.working_bytes)}, "
+        f"others {bytes_text(memory.other_bytes)}, "
         f"free {bytes_text(memory.free_bytes)} of {bytes_text(memory.total_bytes)}",
     )
+
+
+def _offloaded(memory: MemoryUse) -> str:
+    return f" ({bytes_text(memory.offloaded_bytes)} more in host memory)" if memory.offloaded_bytes else ""
 
 
 def _blocks(status: EngineStatus) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import pytest
@@ -96,6 +97,12 @@ def test_memory_adds_up_whether_it_is_measured_or_planned() -> None:
         own_bytes=68,
     )
     assert (measured.working_bytes, measured.other_bytes, measured.free_bytes) == (8, 22, 10)
+
+
+def test_weights_in_host_memory_are_named_beside_those_on_the_device(status: EngineStatus) -> None:
+    memory = dataclasses.replace(status.memory, weight_bytes=12 * 2**30, offloaded_bytes=5 * 2**30)
+    assert "weights 12 GiB (5 GiB more in host memory), KV cache" in repr(dataclasses.replace(status, memory=memory))
+    assert "host memory" not in repr(status)
 
 
 def test_without_an_engine_it_says_how_to_load_one() -> None:
