@@ -6,14 +6,13 @@ must wait for, and how the rest waits for it, is said here once for eager steps 
 
 from __future__ import annotations
 
-import weakref
 from typing import Protocol
 
 import torch
 
 from pagednb.errors import GPUMemoryError
+from pagednb.models.pinned_memory import pin
 
-_CUDA_HOST_REGISTER_PORTABLE = 1
 Arrival = torch.cuda.Event | None
 
 
@@ -56,9 +55,13 @@ class StreamedCopies:
         self._stream = torch.cuda.Stream(device)
         self._fence = torch.zeros(1, device=device)
         self._device = device
-        _pin(memory, device)
-        # not at the end of the process: there the engine's thread may still copy, and the system unpins by itself
-        weakref.finalize(self, _unpin, memory.data_ptr(), self._stream).atexit = False
+        code = pin(memory, self._stream, owner=self)
+        if code:
+            raise GPUMemoryError(
+                f"The system does not pin {memory.nbytes / 2**30:.2f} GiB of host memory for offloaded weights "
+                f"(CUDA error {code}).",
+                hint="Lower cpu_offload_gb, or raise the limits on memory of this machine or container.",
+            )
 
     def start(self, source: torch.Tensor, target: torch.Tensor) -> torch.cuda.Event:
         """See ``WeightCopies``."""
@@ -81,20 +84,3 @@ class StreamedCopies:
 def copies_for(memory: torch.Tensor, device: torch.device) -> WeightCopies:
     """Return the copies from host ``memory`` to ``device``."""
     return StreamedCopies(memory, device) if device.type == "cuda" else ImmediateCopies()
-
-
-def _pin(memory: torch.Tensor, device: torch.device) -> None:
-    with torch.cuda.device(device):
-        result = torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, _CUDA_HOST_REGISTER_PORTABLE)
-    if int(result):
-        raise GPUMemoryError(
-            f"The system does not pin {memory.nbytes / 2**30:.2f} GiB of host memory for offloaded weights "
-            f"(CUDA error {int(result)}).",
-            hint="Lower cpu_offload_gb, or raise the limits on memory of this machine or container.",
-        )
-
-
-def _unpin(address: int, stream: torch.cuda.Stream) -> None:
-    """Unpin once no copy reads the memory any more."""
-    stream.synchronize()
-    torch.cuda.cudart().cudaHostUnregister(address)
