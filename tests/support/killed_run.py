@@ -25,7 +25,7 @@ import transformers  # noqa: F401  before the fork
 import pagednb
 from pagednb.runner.model_runner import ModelRunner
 
-OPTIONS = {"temperature": 0, "max_tokens": 8, "progress": False, "cache": False}
+OPTIONS = {"temperature": 0, "max_tokens": 4, "progress": False, "cache": False}
 LABELS = ["delivery", "damage", "billing", "praise"]
 
 
@@ -67,6 +67,15 @@ def forked(out: pathlib.Path, work: Callable[[], None]) -> int:
     return child
 
 
+def kill(child: int, out: pathlib.Path) -> bool:
+    """Kill a child; return whether that cut its work short. Raises what it left if an error did."""
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    if out.exists() and isinstance(left := json.loads(out.read_text()), str):
+        raise RuntimeError(left)
+    return not out.exists()
+
+
 def tokens(counter: mmap.mmap) -> int:
     return int(struct.unpack("<q", counter[:8])[0])
 
@@ -82,13 +91,12 @@ def killed_run(folder: pathlib.Path, num_rows: int, num_kills: int, seed: int) -
     counter = mmap.mmap(-1, 8)
     num_killed = 0
     for point in points:
-        child = start(counter, folder / "killed", num_rows, folder / "killed.json")
-        while tokens(counter) < point:
+        out = folder / "killed.json"
+        child = start(counter, folder / "killed", num_rows, out)
+        while tokens(counter) < point and not out.exists():
             time.sleep(0.0005)
         time.sleep(randomness.random() * 0.01)  # not always at the same place of a step
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        num_killed += not (folder / "killed.json").exists()
+        num_killed += kill(child, out)
     os.waitpid(start(counter, folder / "killed", num_rows, folder / "killed.json"), 0)
     labels = [json.loads((folder / name).read_text()) for name in ("whole.json", "killed.json")]
     return {
@@ -124,9 +132,7 @@ def killed_defaults(folder: pathlib.Path, num_rows: int, num_kills: int) -> dict
         child = forked(out, lambda: classify(folder / "killed", num_rows, out, max_num_seqs=2))
         while len(parts(folder / "killed")) == num_parts and not out.exists():
             time.sleep(0.01)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        num_killed += not out.exists()
+        num_killed += kill(child, out)
     num_stored = sum(pyarrow.parquet.read_metadata(part).num_rows for part in parts(folder / "killed"))
     os.waitpid(forked(out, lambda: classify(folder / "killed", num_rows, out)), 0)
     undisturbed, killed = json.loads(whole.read_text()), json.loads(out.read_text())
