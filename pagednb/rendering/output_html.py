@@ -29,7 +29,7 @@ def page(*parts: str) -> str:
     Plain prose goes without: a front end's own style suits it best, and a saved notebook stays small.
     """
     body = element(*parts)
-    return f"<style>{_compact_stylesheet()}</style>\n{body}" if any(_STYLED in part for part in parts) else body
+    return f"<style>{output_stylesheet()}</style>\n{body}" if any(_STYLED in part for part in parts) else body
 
 
 def element(*parts: str) -> str:
@@ -77,5 +77,10 @@ class GrowingMarkdown:
 
 
 @cache
-def _compact_stylesheet() -> str:
-    return " ".join(_COMMENT.sub("", stylesheet()).split())
+def output_stylesheet() -> str:
+    """Return the stylesheet of rendered markdown for what stands below a cell, in one line.
+
+    JupyterLab has rules of its own for outputs, some of three classes (no frame around code, tables to the right). So
+    each of ours names an id that nothing has, which outweighs any number of classes.
+    """
+    return " ".join(_COMMENT.sub("", stylesheet()).split()).replace(".pnb-markdown", ".pnb-markdown:not(#pnb)")

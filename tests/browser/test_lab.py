@@ -13,6 +13,9 @@ NOTEBOOKS = pathlib.Path(__file__).resolve().parents[2] / "notebooks"
 LOAD = "%load_ext pagednb\nimport pagednb as pnb\npnb.load(device='cpu');"
 LONG_ANSWER = "%%generate --max-tokens 300 --ignore-eos\nTell me a story about a parcel."
 WITHOUT_END = LONG_ANSWER.replace("300", "1900")
+DRAWN = """import pagednb as pnb
+answer = "```python\\nx = 1\\n```\\n\\n| a | b | c |\\n|---|:-:|--:|\\n| 1 | 2 | 3 |"
+messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": answer}]"""
 
 
 def assert_growing(texts: list[str]) -> None:
@@ -70,6 +73,19 @@ def test_an_answer_survives_a_reload(lab: Lab) -> None:
     expect(notebook.cell(1).output).to_contain_text("continuous batching")
     notebook.run(2)
     assert notebook.errors == []
+
+
+def test_code_and_tables_look_as_in_the_chat(lab: Lab) -> None:
+    """JupyterLab has rules of its own for what stands below cells: no frame around code, all cells to the right."""
+    notebook = lab.open([DRAWN, "pnb.chat(messages=messages).freeze()", "pnb.chat(messages=messages).turns[-1]"])
+    notebook.run()
+    for index in (1, 2):
+        output = notebook.cell(index).output
+        for property, value in {"white-space": "pre", "border-top-style": "solid", "padding-left": r"1\d(\.\d+)?px"}.items():
+            expect(output.locator("pre")).to_have_css(property, re.compile(rf"^{value}$"))
+        cells = output.locator("tbody td")
+        for place, side in enumerate(["start", "center", "right"]):
+            expect(cells.nth(place)).to_have_css("text-align", side)
 
 
 def test_no_model_outlives_its_kernel(lab: Lab) -> None:
