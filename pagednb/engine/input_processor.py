@@ -12,7 +12,7 @@ import numpy as np
 
 from pagednb.config import CacheGeometry
 from pagednb.engine.seeds import as_int64, mix64
-from pagednb.engine.token_prompt import Prompt, TokenPrompt, split_prompt
+from pagednb.engine.token_prompt import Prompt, TokenPrompt, kept_part, split_prompt
 from pagednb.engine.tokenization import TextCodec
 from pagednb.errors import ContextLengthError, OptionError, PromptError
 from pagednb.kv_cache.prefix_cache import BlockHasher
@@ -90,7 +90,7 @@ class InputProcessor:
             PagednbError: the constraint cannot be enforced with this model; see ``GrammarCompiler.compile``.
         """
         max_tokens = self.check(prompt, params)
-        token_ids = self._truncated(prompt.token_ids, params)
+        token_ids = prompt.token_ids[kept_part(params, self._geometry)]
         request_ids = [next(self._request_ids) for _ in range(params.num_sequences)]
         block_digests = self._block_digests(token_ids)
         grammar = self._grammar(params, token_ids)
@@ -116,15 +116,7 @@ class InputProcessor:
     def check(self, prompt: TokenPrompt, params: SamplingParams) -> int:
         """Return how many new tokens a prompt gets at most; raises as ``make_requests``, constraints aside."""
         self._check_params(params)
-        return self._resolve_max_tokens(len(self._truncated(prompt.token_ids, params)), params.max_tokens)
-
-    def _truncated(self, token_ids: np.ndarray, params: SamplingParams) -> np.ndarray:
-        """Return the last of ``token_ids``, as many as ``params`` keep."""
-        num_kept = params.truncate_prompt_tokens
-        if num_kept == -1:
-            room = min(self._geometry.max_model_len, self._geometry.num_usable_tokens)
-            num_kept = max(1, room - (params.max_tokens or 1))
-        return token_ids if num_kept is None else token_ids[-num_kept:]
+        return self._resolve_max_tokens(len(prompt.token_ids[kept_part(params, self._geometry)]), params.max_tokens)
 
     def _token_rules(self, params: SamplingParams) -> TokenRules | None:
         if not params.has_token_rules:

@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from pagednb.config import CacheGeometry
 from pagednb.errors import PromptError
+from pagednb.sampling_params import SamplingParams
 
 Prompt: TypeAlias = str | Sequence[int] | np.ndarray | Mapping[str, Any]
 """Text, token ids, or a dict with ``prompt`` or ``prompt_token_ids`` (with both, the text is only shown)."""
@@ -20,6 +22,15 @@ class TokenPrompt:
 
     token_ids: np.ndarray
     text: str | None = None
+
+
+def kept_part(params: SamplingParams, geometry: CacheGeometry) -> slice:
+    """Return which of a prompt's tokens ``params.truncate_prompt_tokens`` keeps: the last ones, or all."""
+    num_kept = params.truncate_prompt_tokens
+    if num_kept == -1:
+        room = min(geometry.max_model_len, geometry.num_usable_tokens)
+        num_kept = max(1, room - (params.max_tokens or 1))
+    return slice(None if num_kept is None else -num_kept, None)
 
 
 def split_prompt(prompt: Prompt) -> tuple[str | None, np.ndarray | None]:

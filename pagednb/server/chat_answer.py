@@ -11,8 +11,10 @@ from pagednb.outputs import CompletionOutput
 from pagednb.server.choice_reader import ChoiceReader, Delta
 from pagednb.server.desk import Desk
 from pagednb.server.event_stream import DONE, event
-from pagednb.server.logprobs import Position, chat_logprobs
+from pagednb.server.logprobs import Position, chat_logprobs, prompt_logprobs
+from pagednb.server.prompts import TokenIds, as_list
 from pagednb.server.served_call import ServedCall
+from pagednb.server.usage import StreamUsage
 
 MakeReader = Callable[[], ChoiceReader]
 
@@ -27,30 +29,33 @@ class _Choice:
     has_ended: bool = False
 
 
-class ChatAnswer:
-    """One answer of ``num_answers`` choices.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChatForm:
+    """What a request wants to be told.
 
-    Args:
-        make_reader: makes what takes one choice apart.
+    Attributes:
+        prompt: what the model sees.
+        num_answers: how many choices there are.
         num_top: alternatives told of each token; None tells no log-probabilities.
         called_reason: the finish reason of a choice that stopped after calls.
     """
 
-    def __init__(
-        self,
-        desk: Desk,
-        call: ServedCall,
-        make_reader: MakeReader,
-        *,
-        num_answers: int,
-        num_top: int | None,
-        called_reason: str,
-    ) -> None:
+    prompt: TokenIds
+    num_answers: int
+    num_top: int | None
+    called_reason: str
+    tells_token_ids: bool = False
+    tells_prompt_logprobs: bool = False
+
+
+class ChatAnswer:
+    """The answer to one request; ``make_reader`` makes what takes one choice apart."""
+
+    def __init__(self, desk: Desk, call: ServedCall, make_reader: MakeReader, form: ChatForm) -> None:
         self._desk = desk
         self._call = call
-        self._choices = [_Choice(make_reader()) for _ in range(num_answers)]
-        self._num_top = num_top
-        self._called_reason = called_reason
+        self._form = form
+        self._choices = [_Choice(make_reader()) for _ in range(form.num_answers)]
         self._id = f"chatcmpl-{desk.new_id()}"
         self._created = int(time.time())
 
@@ -60,21 +65,29 @@ class ChatAnswer:
             ((_, output),) = await self._call.news()
         finally:
             self._desk.close(self._call)
-        choices = [self._whole_choice(completion) for completion in output.outputs]
-        return {**self._head("chat.completion"), "choices": choices, "usage": self._call.usage.as_dict()}
+        answer = self._head("chat.completion")
+        answer["choices"] = [self._whole_choice(completion) for completion in output.outputs]
+        answer["usage"] = self._call.usage.as_dict()
+        if self._form.tells_prompt_logprobs:
+            answer["prompt_logprobs"] = prompt_logprobs(output.prompt_logprobs or ())
+        if self._form.tells_token_ids:
+            answer["prompt_token_ids"] = as_list(self._form.prompt)
+        return answer
 
-    async def chunks(self, *, has_usage: bool) -> AsyncGenerator[bytes, None]:
-        """Yield the answer as events; with ``has_usage`` the last one counts tokens."""
-        head = self._head("chat.completion.chunk") | ({"usage": None} if has_usage else {})
+    async def chunks(self, usage: StreamUsage) -> AsyncGenerator[bytes, None]:
+        """Yield the answer as events."""
+        head = self._head("chat.completion.chunk")
+        once = {"prompt_token_ids": as_list(self._form.prompt)} if self._form.tells_token_ids else {}
         try:
             while self._call.is_pending:
                 for _, output in await self._call.news():
                     for completion in output.outputs:
                         for choice in self._grown(completion):
-                            yield event({**head, "choices": [choice]})
+                            yield event({**head, **once, "choices": [choice], **usage.beside(self._call.usage)})
+                            once = {}
         finally:
             self._desk.close(self._call)
-        if has_usage:
+        if usage.is_told:
             yield event({**head, "choices": [], "usage": self._call.usage.as_dict()})
         yield DONE
 
@@ -98,6 +111,7 @@ class ChatAnswer:
             "logprobs": self._logprobs(completion.logprobs),
             "finish_reason": self._finish_reason(completion, has_calls=bool(calls)),
             "stop_reason": completion.stop_reason,
+            **self._token_ids(completion),
         }
 
     def _grown(self, completion: CompletionOutput) -> list[dict[str, Any]]:
@@ -109,7 +123,8 @@ class ChatAnswer:
         delta = choice.reader.push(completion.text)
         chunks = self._chunks_of(completion, choice, delta)
         if choice.has_ended:
-            chunks += self._chunks_of(dataclasses.replace(completion, logprobs=None), choice, choice.reader.finish())
+            rest = dataclasses.replace(completion, logprobs=None, token_ids=())
+            chunks += self._chunks_of(rest, choice, choice.reader.finish())
             reason = self._finish_reason(completion, has_calls=choice.num_calls > 0)
             nothing = {} if choice.has_begun else {"role": "assistant", "content": ""}
             end = {"finish_reason": reason, "stop_reason": completion.stop_reason}
@@ -117,7 +132,8 @@ class ChatAnswer:
         return chunks
 
     def _chunks_of(self, completion: CompletionOutput, choice: _Choice, delta: Delta) -> list[dict[str, Any]]:
-        if not delta and not completion.logprobs:
+        has_ids = self._form.tells_token_ids and bool(completion.token_ids)
+        if not delta and not completion.logprobs and not has_ids:
             return []
         message: dict[str, Any] = {} if choice.has_begun else {"role": "assistant"}
         choice.has_begun = True
@@ -129,14 +145,19 @@ class ChatAnswer:
             indexed = enumerate(delta.calls, choice.num_calls)
             message["tool_calls"] = [{"index": index, **call.as_dict()} for index, call in indexed]
             choice.num_calls += len(delta.calls)
-        return [{**_chunk(completion.index, message), "logprobs": self._logprobs(completion.logprobs)}]
+        logprobs = self._logprobs(completion.logprobs)
+        return [{**_chunk(completion.index, message), "logprobs": logprobs, **self._token_ids(completion)}]
+
+    def _token_ids(self, completion: CompletionOutput) -> dict[str, Any]:
+        return {"token_ids": completion.token_ids} if self._form.tells_token_ids else {}
 
     def _logprobs(self, positions: tuple[Position, ...] | None) -> dict[str, Any] | None:
-        return None if positions is None or self._num_top is None else chat_logprobs(positions, self._num_top)
+        num_top = self._form.num_top
+        return None if positions is None or num_top is None else chat_logprobs(positions, num_top)
 
     def _finish_reason(self, completion: CompletionOutput, *, has_calls: bool) -> str | None:
         is_called = has_calls and completion.finish_reason == "stop"
-        return self._called_reason if is_called else completion.finish_reason
+        return self._form.called_reason if is_called else completion.finish_reason
 
 
 def _chunk(index: int, message: dict[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,12 @@ import contextlib
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.types import Receive
 
 from pagednb.errors import PagednbError
+from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
 from pagednb.server.api_error import RETRY_AFTER, TOO_MANY, UNAVAILABLE, ApiError, as_api_error
 from pagednb.server.figures import Figures
@@ -91,14 +92,24 @@ class Desk:
             self._num_apart -= 1
 
     async def submit(
-        self, receive: Receive, prompts: Sequence[TokenIds], params: SamplingParams, *, stream: bool
+        self,
+        receive: Receive,
+        prompts: Sequence[TokenIds],
+        params: SamplingParams,
+        *,
+        stream: bool = False,
+        priority: int | None = None,
+        pooling: Pooling | None = None,
     ) -> ServedCall:
         """Hand prompts to the engine and return the call, which must be given back to ``close``.
+
+        Lower priorities run first. Under ``pooling`` outputs bring embeddings and nothing else.
 
         Raises:
             ApiError: what cannot be run, too much is under way, or the engine is gone; nothing is left of it.
         """
-        call = self._admit(len(prompts) * params.n, stream=stream)
+        num_sequences = len(prompts) * params.num_sequences
+        call = self._admit(num_sequences, stream=stream, priority=priority or 0, pooling=pooling)
         try:
             call.watch(receive)
             if params.constraint is not None:
@@ -131,7 +142,7 @@ class Desk:
                 for call in self._calls:
                     call.end(ApiError("The engine is gone.", status=UNAVAILABLE, code="engine_unavailable"))
 
-    def _admit(self, num_sequences: int, *, stream: bool) -> ServedCall:
+    def _admit(self, num_sequences: int, **options: Any) -> ServedCall:
         if self._switchboard is None:
             raise _closed()
         limit = self.settings.max_sequences
@@ -140,7 +151,7 @@ class Desk:
         if self.num_sequences + num_sequences > limit:
             raise self._full(f"{self.num_sequences:,} sequences are under way, and at most {limit:,} may be.")
         try:
-            call = ServedCall(self.engine, self._switchboard, self.figures, stream=stream)
+            call = ServedCall(self.engine, self._switchboard, self.figures, **options)
         except PagednbError as error:
             raise as_api_error(error) from None
         self._calls[call] = num_sequences

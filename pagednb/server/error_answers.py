@@ -16,8 +16,10 @@ from pagednb.server.api_error import BAD_REQUEST, CLIENT_GONE, FAILED, ApiError,
 from pagednb.server.json_response import JsonResponse
 from pagednb.server.protocol.chat_request import ChatRequest
 from pagednb.server.protocol.completion_request import CompletionRequest
+from pagednb.server.protocol.embedding_requests import EmbeddingRequest
+from pagednb.server.protocol.foreign_fields import FOREIGN_FIELDS
 
-_KNOWN_NAMES = {*ChatRequest.model_fields, *CompletionRequest.model_fields}
+_KNOWN_NAMES = {*ChatRequest.model_fields, *CompletionRequest.model_fields, *EmbeddingRequest.model_fields}
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:
@@ -67,7 +69,9 @@ def _reason(error: dict[str, Any]) -> str:
         return f"The body is not valid JSON: {error['ctx']['error']}"
     if not name:
         return "The body must be a JSON object, sent with the header 'Content-Type: application/json'"
+    if error["type"] == "extra_forbidden" and name in FOREIGN_FIELDS:
+        return f"The field {name!r} is not built. {FOREIGN_FIELDS[name].reason}"
     if error["type"] == "extra_forbidden":
-        nearest = nearest_name(name, _KNOWN_NAMES)
+        nearest = nearest_name(name, _KNOWN_NAMES - {name})
         return f"There is no field {name!r}" + (f"; the nearest is {nearest!r}" if nearest else "")
     return f"{name}: {error['msg']}"

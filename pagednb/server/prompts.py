@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
+from pagednb.engine.token_prompt import kept_part
 from pagednb.errors import PagednbError
+from pagednb.sampling_params import SamplingParams
 from pagednb.server.api_error import ApiError, as_api_error
 
 if TYPE_CHECKING:
@@ -31,6 +33,19 @@ async def completion_prompts(desk: Desk, sent: Any, *, add_special_tokens: bool 
     if not isinstance(prompts[0], str):
         return prompts
     return await encoded(desk, prompts, add_special_tokens=add_special_tokens)
+
+
+def truncated(desk: Desk, prompts: list[TokenIds], params: SamplingParams) -> list[TokenIds]:
+    """Return what ``params`` keep of each prompt: what is told of prompts is about what the model sees."""
+    if params.truncate_prompt_tokens is None:
+        return prompts
+    kept = kept_part(params, desk.engine.geometry)
+    return [prompt[kept] for prompt in prompts]
+
+
+def as_list(token_ids: TokenIds) -> list[int]:
+    """Return Python's numbers, as JSON takes them."""
+    return token_ids if isinstance(token_ids, list) else token_ids.tolist()
 
 
 async def encoded(desk: Desk, texts: Sequence[str], *, add_special_tokens: bool) -> list[TokenIds]:

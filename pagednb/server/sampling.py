@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pagednb.errors import PagednbError
 from pagednb.sampling_params import SamplingParams
 from pagednb.server.api_error import ApiError, as_api_error
+from pagednb.server.protocol.answer_fields import AnswerFields
+from pagednb.server.protocol.generate_request import GenerateRequest
 from pagednb.server.protocol.sampling_fields import SamplingFields, StructuredOutputs
 
 if TYPE_CHECKING:
     from pagednb.server.desk import Desk
+
+ANY_OBJECT = '{"type": "object"}'
+"""The schema of what OpenAI calls a JSON object."""
 
 _SAME_NAMES = [name for name in SamplingFields.model_fields if name in SamplingParams.__dataclass_fields__]
 _SAME_NAMES.remove("logit_bias")  # JSON's keys are texts
@@ -27,14 +32,25 @@ def sampling_params(desk: Desk, fields: SamplingFields, **overrides: Any) -> Sam
     if fields.logit_bias:
         given["logit_bias"] = _biases(fields.logit_bias)
     given |= {**_constraints(fields), **overrides}
-    if (n := given.get("n", 1)) > desk.settings.max_n:
-        raise ApiError(f"n={n} is more than this server gives: {desk.settings.max_n}.", param="n")
+    for name in ("n", "best_of"):
+        if (count := given.get(name, 1)) > desk.settings.max_n:
+            raise ApiError(f"{name}={count} is more than this server gives: {desk.settings.max_n}.", param=name)
     try:
         return desk.engine.default_sampling_params(**given)
     except PagednbError as error:
         raise as_api_error(error) from None
     except RecursionError:
         raise ApiError("The schema is nested too deeply.") from None
+
+
+def refuse_late_figures(body: AnswerFields | GenerateRequest, params: SamplingParams) -> None:
+    """Raise ApiError if a stream is asked for what is known at its end only, or is about the prompt."""
+    if not body.stream:
+        return
+    if params.is_ranked:
+        raise ApiError("Which answers are the best shows at their end: with best_of leave stream out.", param="best_of")
+    if params.prompt_logprobs is not None:
+        raise ApiError("Log-probabilities of a prompt come in one piece: leave stream out.", param="prompt_logprobs")
 
 
 def _biases(sent: dict[str, float]) -> dict[int, float]:
@@ -56,6 +72,7 @@ def _constraints(fields: SamplingFields) -> dict[str, Any]:
         ("regex", structured.regex),
         ("grammar", fields.guided_grammar),
         ("grammar", structured.grammar),
+        ("schema", ANY_OBJECT if structured.json_object else None),
     ]
     given = [(name, value) for name, value in pairs if value is not None]
     if len(given) > 1:

@@ -11,6 +11,7 @@ from starlette.types import Receive
 from pagednb.engine.mailbox import NotifyingMailbox
 from pagednb.errors import PagednbError
 from pagednb.outputs import RequestOutput
+from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
 from pagednb.server.api_error import as_api_error
 from pagednb.server.bell import Bell
@@ -35,10 +36,22 @@ class ServedCall:
     the blocks of what is still running, at once.
     """
 
-    def __init__(self, engine: LLMEngine, switchboard: Switchboard, figures: Figures, *, stream: bool) -> None:
+    def __init__(
+        self,
+        engine: LLMEngine,
+        switchboard: Switchboard,
+        figures: Figures,
+        *,
+        stream: bool,
+        priority: int,
+        pooling: Pooling | None,
+    ) -> None:
         self._bell = bell = Bell()
         mailbox = NotifyingMailbox(lambda: switchboard.ring(bell))  # not of self: such a circle outlives the call
-        self._call: Call[int] = engine.open_call(stream=stream, deltas=stream, returns_prompts=False, mailbox=mailbox)
+        self._call: Call[int] = engine.open_call(
+            stream=stream, deltas=stream, returns_prompts=False, mailbox=mailbox, priority=priority, pooling=pooling
+        )
+        self._is_pooled = pooling is not None
         self.usage = Usage()
         self._figures = figures
         self._num_prompt_tokens: list[int] = []
@@ -101,7 +114,7 @@ class ServedCall:
 
     def _count(self, outputs: Sequence[tuple[int, RequestOutput]]) -> None:
         for index, output in outputs:
-            num_new = sum(len(completion.token_ids) for completion in output.outputs)
+            num_new = 0 if self._is_pooled else sum(len(completion.token_ids) for completion in output.outputs)
             self._num_generated[index] += num_new
             self.usage.num_completion_tokens += num_new
             if output.finished:

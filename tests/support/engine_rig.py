@@ -13,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
+from support.rig_figures import HIDDEN_SIZE, pooled, prompt_logprobs, sampled_logprobs
+from support.rig_sleeper import RigSleeper
 from support.tiny_tokenizers import byte_level_tokenizer
 
 from pagednb.config import CacheGeometry, EngineConfig, SchedulerConfig
@@ -21,6 +23,7 @@ from pagednb.engine.core import EngineCore
 from pagednb.engine.llm_engine import LLMEngine
 from pagednb.engine.metrics import MemoryUse
 from pagednb.engine.tokenization import TextCodec
+from pagednb.sampling_params import SamplingParams
 from pagednb.scheduler.output import RunnerOutput, SchedulerOutput
 from pagednb.scheduler.scheduler import Scheduler
 
@@ -60,6 +63,7 @@ class RigExecutor:
         self.is_shut_down = False
         self.reset_fault: Exception | None = None
         self._rows: dict[int, tuple[int, int]] = {}  # row -> (seed, tokens known)
+        self._params: dict[int, SamplingParams] = {}  # by row
 
     def execute(self, plan: SchedulerOutput) -> _Ready:
         assert not plan.is_empty
@@ -70,8 +74,16 @@ class RigExecutor:
         for admission in plan.admissions:
             assert admission.row not in self._rows
             self._rows[admission.row] = (admission.seed, len(admission.token_ids))
+            self._params[admission.row] = admission.sampling_params
         token_ids = [self._sample(row) for row in plan.sampled_rows.tolist()]
-        return _Ready(RunnerOutput(token_ids=np.array(token_ids, dtype=np.int64).reshape(-1, 1)))
+        return _Ready(
+            RunnerOutput(
+                token_ids=np.array(token_ids, dtype=np.int64).reshape(-1, 1),
+                logprobs=sampled_logprobs(token_ids, self._params, plan),
+                prompt_logprobs=prompt_logprobs(plan) if plan.has_scoring else None,
+                pooled=pooled(plan) if plan.has_pooling else None,
+            )
+        )
 
     def _sample(self, row: int) -> int:
         seed, length = self._rows[row]
@@ -93,6 +105,7 @@ class RigBuilder:
     """Builds the engine around ``executor``; ``while_building`` gets the progress callback on the engine thread."""
 
     executor: RigExecutor = dataclasses.field(default_factory=RigExecutor)
+    sleeper: RigSleeper = dataclasses.field(default_factory=RigSleeper)
     num_blocks: int = 65
     max_num_seqs: int = 16
     max_num_batched_tokens: int = 64
@@ -105,7 +118,7 @@ class RigBuilder:
             name="rig",
             device="cpu",
             dtype="float32",
-            spec=SimpleNamespace(vocab_size=VOCAB_SIZE),
+            spec=SimpleNamespace(vocab_size=VOCAB_SIZE, hidden_size=HIDDEN_SIZE),
             eos_token_ids=(EOS_TOKEN_ID,),
             generation_config={},
             max_model_len=self.max_model_len,
@@ -124,7 +137,9 @@ class RigBuilder:
             eos_token_ids=(EOS_TOKEN_ID,),
         )
         return EngineParts(
-            core=EngineCore(Scheduler(config, geometry), self.executor, launch_ahead=self.launch_ahead),
+            core=EngineCore(
+                Scheduler(config, geometry), self.executor, launch_ahead=self.launch_ahead, sleeper=self.sleeper
+            ),
             geometry=geometry,
             max_num_seqs=self.max_num_seqs,
             memory=NO_MEMORY,

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from pagednb.server.protocol.answer_fields import AnswerFields
 from pagednb.server.protocol.body import Body
 from pagednb.server.protocol.chat_message import ChatMessage
-from pagednb.server.protocol.sampling_fields import SamplingFields, StreamOptions, UnusedFields
 
 
 class Function(Body):
@@ -56,13 +56,10 @@ class ResponseFormat(Body):
     json_schema: JsonSchema | None = None
 
 
-class ChatRequest(SamplingFields, UnusedFields):
+class ChatRequest(AnswerFields):
     """A conversation to be answered."""
 
-    model: str | None = None
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
@@ -70,5 +67,8 @@ class ChatRequest(SamplingFields, UnusedFields):
     tools: list[Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
     add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    add_special_tokens: Literal[False] | None = None
     chat_template_kwargs: dict[str, Any] | None = None

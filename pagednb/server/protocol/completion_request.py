@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pydantic import Field
 
-from pagednb.server.protocol.sampling_fields import SamplingFields, StreamOptions, UnusedFields
+from pagednb.server.protocol.answer_fields import AnswerFields
 
 
-class CompletionRequest(SamplingFields, UnusedFields):
+class CompletionRequest(AnswerFields):
     """Prompts to go on with: texts or token ids, one or many."""
 
-    model: str | None = None
     prompt: str | list[int] | list[str] | list[list[int]]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     logprobs: int | None = None
+    echo: bool | None = Field(default=None, description="Begin each answer with its prompt.")
     add_special_tokens: bool | None = None
-    # not built: these are as good as absent
-    echo: Literal[False] | None = None
-    suffix: Literal[""] | None = None
-    best_of: Literal[1] | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pagednb.server.protocol.sampling_fields import SamplingFields
 
 
@@ -12,5 +10,3 @@ class GenerateRequest(SamplingFields):
 
     prompt: str
     stream: bool | None = None
-    use_beam_search: Literal[False] | None = None
-    best_of: Literal[1] | None = None

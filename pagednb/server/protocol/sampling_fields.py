@@ -5,11 +5,15 @@ Ranges are checked by ``SamplingParams``, which every other surface uses too. A 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pagednb.server.protocol.body import Body, unused
+from pagednb.server.protocol.body import Body
+from pagednb.server.protocol.foreign_fields import without_neutral
+
+Priority = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+"""vLLM's: the lowest runs first."""
 
 
 class StructuredOutputs(Body):
@@ -19,12 +23,14 @@ class StructuredOutputs(Body):
     choice: list[str] | None = None
     regex: str | None = None
     grammar: str | None = None
+    json_object: bool | None = None
 
 
 class SamplingFields(Body):
     """Fields of the same names and meanings as in ``SamplingParams``, and other names of theirs."""
 
     n: int | None = None
+    best_of: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -39,6 +45,9 @@ class SamplingFields(Body):
     stop_token_ids: list[int] | None = None
     ignore_eos: bool | None = None
     logit_bias: dict[str, float] | None = None
+    allowed_token_ids: list[int] | None = None
+    bad_words: list[str] | None = None
+    truncate_prompt_tokens: int | None = None
     skip_special_tokens: bool | None = None
     include_stop_str_in_output: bool | None = None
     structured_outputs: StructuredOutputs | None = None
@@ -46,22 +55,9 @@ class SamplingFields(Body):
     guided_choice: list[str] | None = None
     guided_regex: str | None = None
     guided_grammar: str | None = None
+    priority: Priority | None = None
 
-
-class UnusedFields(Body):
-    """Fields that OpenAI's clients send and that have no meaning on a machine of one's own."""
-
-    user: Any = unused()
-    store: Any = unused()
-    metadata: Any = unused()
-    service_tier: Any = unused()
-    safety_identifier: Any = unused()
-    prompt_cache_key: Any = unused()
-    prompt_cache_retention: Any = unused()
-
-
-class StreamOptions(Body):
-    """What a stream tells beside the text."""
-
-    include_usage: bool = False
-    include_obfuscation: Any = unused()
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_neutral(cls, sent: Any) -> Any:
+        return without_neutral(sent, cls.model_fields)

@@ -10,17 +10,19 @@ from starlette.responses import Response
 
 from pagednb.rendering.thinking import ThinkingSplitter
 from pagednb.server.api_error import ApiError
-from pagednb.server.chat_answer import ChatAnswer
+from pagednb.server.chat_answer import ChatAnswer, ChatForm
 from pagednb.server.chat_prompt import ChatPrompt, chat_prompt
 from pagednb.server.chat_template import ChatTemplate
 from pagednb.server.choice_reader import ChoiceReader
 from pagednb.server.desk import Desk
 from pagednb.server.event_stream import EventStream
 from pagednb.server.json_response import JsonResponse
+from pagednb.server.prompts import truncated
 from pagednb.server.protocol.chat_request import ChatRequest, ResponseFormat
-from pagednb.server.sampling import sampling_params, schema_text
+from pagednb.server.sampling import ANY_OBJECT, refuse_late_figures, sampling_params, schema_text
 from pagednb.server.served_model import require_model
 from pagednb.server.tools.tool_choice import ToolChoice, tool_choice_of
+from pagednb.server.usage import StreamUsage
 
 
 def chat_routes(desk: Desk) -> APIRouter:
@@ -32,29 +34,43 @@ def chat_routes(desk: Desk) -> APIRouter:
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a conversation, perhaps with calls of its tools."""
         require_model(desk.settings, body.model)
-        if body.stream_options is not None and not body.stream:
-            raise ApiError("stream_options belongs to a stream.", param="stream_options")
+        usage = StreamUsage(body)
         choice = tool_choice_of(body)
-        kwargs = template.checked(body.chat_template_kwargs)
-        opens = body.add_generation_prompt is not False
+        kwargs = _template_kwargs(template, body)
         overrides = _overrides(body, choice, shows_marks=template.tool_format.marks_are_special)
-        params = sampling_params(desk, body, **overrides)
-        prompt = await chat_prompt(desk, template, body.messages, choice.tools, add_generation_prompt=opens, **kwargs)
-        call = await desk.submit(request.receive, [prompt.token_ids], params, stream=bool(body.stream))
-        answer = ChatAnswer(
-            desk,
-            call,
-            functools.partial(_reader, choice, template, prompt),
+        params = sampling_params(desk, body, prompt_logprobs=body.prompt_logprobs, **overrides)
+        refuse_late_figures(body, params)
+        prompt = await chat_prompt(desk, template, body.messages, choice.tools, **kwargs)
+        prompts = truncated(desk, [prompt.token_ids], params)
+        call = await desk.submit(request.receive, prompts, params, stream=bool(body.stream), priority=body.priority)
+        form = ChatForm(
+            prompt=prompts[0],
             num_answers=params.n,
             num_top=params.logprobs,
             called_reason="stop" if choice.forced_name is not None else "tool_calls",
+            tells_token_ids=bool(body.return_token_ids),
+            tells_prompt_logprobs=body.prompt_logprobs is not None,
         )
+        answer = ChatAnswer(desk, call, functools.partial(_reader, choice, template, prompt), form)
         if not body.stream:
             return JsonResponse(await answer.whole())
-        has_usage = body.stream_options is not None and body.stream_options.include_usage
-        return EventStream(answer.chunks(has_usage=has_usage), write_timeout_s=desk.settings.write_timeout_s)
+        return EventStream(answer.chunks(usage), write_timeout_s=desk.settings.write_timeout_s)
 
     return router
+
+
+def _template_kwargs(template: ChatTemplate, body: ChatRequest) -> dict[str, Any]:
+    """Return what the chat template is told beside messages and tools."""
+    effort = {} if body.reasoning_effort is None else {"reasoning_effort": body.reasoning_effort}
+    kwargs = template.checked({**effort, **(body.chat_template_kwargs or {})})
+    goes_on = bool(body.continue_final_message)
+    if goes_on:
+        if body.add_generation_prompt is not False:
+            raise ApiError("continue_final_message needs add_generation_prompt to be false.")
+        if body.messages[-1].role != "assistant" or not body.messages[-1].content:
+            raise ApiError("continue_final_message needs a last message of the assistant, with a text.")
+        kwargs["continue_final_message"] = True
+    return {**kwargs, "add_generation_prompt": body.add_generation_prompt is not False}
 
 
 def _reader(choice: ToolChoice, template: ChatTemplate, prompt: ChatPrompt) -> ChoiceReader:
@@ -87,4 +103,4 @@ def _form(wanted: ResponseFormat) -> dict[str, Any]:
         raise ApiError("A response_format has a json_schema if its type is json_schema.", param="response_format")
     if wanted.json_schema is not None:
         return {"schema": schema_text(wanted.json_schema.schema_)}
-    return {"schema": '{"type": "object"}'} if wanted.type == "json_object" else {}
+    return {"schema": ANY_OBJECT} if wanted.type == "json_object" else {}

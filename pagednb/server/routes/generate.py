@@ -12,7 +12,7 @@ from pagednb.server.event_stream import EventStream
 from pagednb.server.json_response import JsonResponse, to_json
 from pagednb.server.prompts import completion_prompts
 from pagednb.server.protocol.generate_request import GenerateRequest
-from pagednb.server.sampling import sampling_params
+from pagednb.server.sampling import refuse_late_figures, sampling_params
 from pagednb.server.served_call import ServedCall
 
 
@@ -24,8 +24,9 @@ def generate_routes(desk: Desk) -> APIRouter:
     async def generate(body: GenerateRequest, request: Request) -> Response:
         """Return ``{"text": [...]}``; of a stream one such line whenever a text has grown."""
         params = sampling_params(desk, body)
+        refuse_late_figures(body, params)
         prompts = await completion_prompts(desk, body.prompt)
-        call = await desk.submit(request.receive, prompts, params, stream=bool(body.stream))
+        call = await desk.submit(request.receive, prompts, params, stream=bool(body.stream), priority=body.priority)
         if body.stream:
             lines = _lines(desk, call, [body.prompt] * params.n)
             return EventStream(lines, write_timeout_s=desk.settings.write_timeout_s, media_type="application/x-ndjson")

@@ -15,6 +15,7 @@ def health_routes(desk: Desk) -> APIRouter:
     """Return the routes."""
     router = APIRouter()
 
+    @router.head("/health", include_in_schema=False)
     @router.get("/health", response_model=None)
     async def health() -> Response:
         """Answer 200 while the engine would answer a request, 503 when it is gone or asleep."""
