@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self, get_args
 
 from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require, signed_by_fields
-from pagednb.errors import refuse_unknown_options
+from pagednb.errors import OptionError, refuse_unknown_options
 from pagednb.vllm_options import NAMES, refuse_unbuilt_options
 
 BLOCK_SIZES = (4, 8, 16, 32, 64, 128)
@@ -50,6 +50,10 @@ class EngineConfig:
         gpu_memory_utilization: Share of the GPU's memory that may be in use in all, by other processes too.
         cpu_offload_gb: GiB of the GPU's memory to save by keeping decoder layers in host memory: each is copied to the
             GPU whenever it is computed, so a step lasts at least as long as those copies.
+        swap_space: GiB of host memory that preempted requests may leave their KV blocks in; taken as it is needed. None
+            is 4 on a GPU, less on a small machine, and 0 on a CPU.
+        preemption_mode: What a request that loses its blocks does: "swap" them while there is room, "recompute" them,
+            or None for whichever is cheaper by what was measured.
         max_num_seqs: Sequences that run at once; None lets the device choose.
         max_num_batched_tokens: Tokens computed in one step at most; None lets the device choose.
         enable_prefix_caching: Compute what prompts have in common once.
@@ -76,6 +80,8 @@ class EngineConfig:
     num_gpu_blocks_override: int | None = None
     gpu_memory_utilization: float = 0.9
     cpu_offload_gb: float = 0
+    swap_space: float | None = None
+    preemption_mode: PreemptionMode | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     enable_prefix_caching: bool = True
@@ -118,6 +124,8 @@ class EngineConfig:
         self._require("served_model_name", _are_names, "a name or a list of names")
         self._require("device", lambda value: isinstance(value, str), "a text such as 'auto', 'cpu' or 'cuda:0'")
         self._require("dtype", lambda value: value in DTYPES, f"one of {DTYPES}")
+        modes = (*get_args(PreemptionMode), None)
+        self._require("preemption_mode", lambda value: value in modes, f"one of {modes}")
         formats = get_args(LoadFormat)
         self._require("load_format", lambda value: value in formats, f"one of {formats}")
 
@@ -125,6 +133,11 @@ class EngineConfig:
         self._require("block_size", lambda value: is_whole(value) and value in BLOCK_SIZES, f"one of {BLOCK_SIZES}")
         self._require("gpu_memory_utilization", lambda value: is_finite(value) and 0 < value <= 1, "in (0, 1]")
         self._require("cpu_offload_gb", lambda value: is_finite(value) and value >= 0, "a number of at least 0")
+        self._require(
+            "swap_space", lambda value: value is None or (is_finite(value) and value >= 0), "a number of at least 0"
+        )
+        if self.preemption_mode == "swap" and self.swap_space == 0:
+            raise OptionError('preemption_mode="swap" with swap_space=0 has nowhere to swap to.', hint="Leave one out.")
         for name in _COUNTS:
             self._require(
                 name, lambda value: value is None or (is_whole(value) and value >= 1), "a whole number of at least 1"

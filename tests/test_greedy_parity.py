@@ -24,6 +24,7 @@ GREEDY = [SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS)] * len(PROMPT_L
 
 # 144 tokens: less than two of the longer sequences, so that they push each other out
 SMALL_POOL = {"num_gpu_blocks_override": 36, "block_size": 4}
+SWAP = {"swap_space": 0.001, "preemption_mode": "swap"}
 DISTURBANCES = {
     "no prefix cache": {"enable_prefix_caching": False, "max_num_batched_tokens": 64},
     "chunks of 7": {"max_num_batched_tokens": 7},
@@ -33,6 +34,9 @@ DISTURBANCES = {
     "3 steps at once, launch-ahead, preemption": {**SMALL_POOL, "decode_steps": 3, "launch_ahead": 1},
     "preemption": {**SMALL_POOL, "max_num_batched_tokens": 64},
     "preemption, no prefix cache, launch-ahead": {**SMALL_POOL, "enable_prefix_caching": False, "launch_ahead": 1},
+    "preemption by swap": {**SMALL_POOL, **SWAP, "max_num_batched_tokens": 64},
+    "preemption by swap, launch-ahead": {**SMALL_POOL, **SWAP, "launch_ahead": 1, "decode_steps": 3},
+    "preemption by swap, no prefix cache": {**SMALL_POOL, **SWAP, "enable_prefix_caching": False},
 }
 
 
@@ -98,6 +102,7 @@ def test_disturbances_change_no_token(reference_of, architecture, disturbance):
     engine = CoreEngine(reference.folder, max_model_len=MAX_MODEL_LEN, **DISTURBANCES[disturbance])
     assert engine.tokens(reference.prompts, GREEDY) == reference.outputs
     assert (engine.scheduler.stats().num_preemptions > 0) == ("preemption" in disturbance)
+    assert (engine.scheduler.stats().num_blocks_swapped_in > 0) == ("swap" in disturbance)
 
 
 MIXED = [
@@ -121,10 +126,14 @@ def test_disturbances_change_no_sampled_token(reference_of, disturbance):
     alone = [calm.tokens([prompt], [params])[0] for prompt, params in zip(reference.prompts, MIXED, strict=True)]
     assert disturbed.tokens(reference.prompts, MIXED) == alone
     assert (disturbed.scheduler.stats().num_preemptions > 0) == ("preemption" in disturbance)
+    assert (disturbed.scheduler.stats().num_blocks_swapped_in > 0) == ("swap" in disturbance)
 
 
 @pytest.mark.parametrize("head_start", [0, 3], ids=["with the parent", "after it"])
-@pytest.mark.parametrize("disturbance", ["chunks of 7, launch-ahead", "preemption, no prefix cache, launch-ahead"])
+@pytest.mark.parametrize(
+    "disturbance",
+    ["chunks of 7, launch-ahead", "preemption, no prefix cache, launch-ahead", "preemption by swap, launch-ahead"],
+)
 @pytest.mark.parametrize("num_prompt", [1, 16, 23])
 def test_forks_draw_what_they_would_draw_alone(reference_of, num_prompt, disturbance, head_start):
     """Forks share their parent's prompt blocks and copy what they write to."""

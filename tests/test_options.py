@@ -26,6 +26,8 @@ WRONG_ENGINE_VALUES: dict[str, list[Any]] = {
     "dtype": [None, "int8", ["auto"]],
     "load_format": [None, "npz"],
     "block_size": [16.5, 12, True, [16], None],
+    "swap_space": [-1, "4", float("nan"), float("inf"), True],
+    "preemption_mode": ["swapping", 0, True],
     "gpu_memory_utilization": ["0.5", 0, 1.5, float("nan"), True],
     "cpu_offload_gb": ["4", -1, float("inf"), float("nan"), True, None],
     "max_model_len": ["9", 0, 2.5, True],
@@ -132,7 +134,7 @@ def test_options_of_vllm_about_speed_and_logs_pass(name: str) -> None:
 
 
 def test_numbers_are_no_switches() -> None:
-    for options in ({"tensor_parallel_size": True}, {"enable_lora": 0}, {"swap_space": 4}):
+    for options in ({"tensor_parallel_size": True}, {"enable_lora": 0}):
         with pytest.raises(NotSupportedYetError):
             EngineConfig.from_options(options)
 

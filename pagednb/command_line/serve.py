@@ -45,7 +45,8 @@ _ENGINE_FLAGS: dict[str, dict[str, Any]] = {
     "block_size": {"type": int, "help": "tokens of one KV block"},
     "num_gpu_blocks_override": {"type": int, "help": "KV blocks, instead of as many as the memory holds"},
     "enable_prefix_caching": {"action": argparse.BooleanOptionalAction, "help": "compute common beginnings once"},
-    "swap_space": {"type": float, "help": argparse.SUPPRESS},
+    "swap_space": {"type": float, "metavar": "GIB", "help": "host memory for the KV blocks of preempted requests"},
+    "preemption_mode": {"help": "swap or recompute; left out: whichever is cheaper"},
     "cpu_offload_gb": {
         "type": float,
         "metavar": "GIB",

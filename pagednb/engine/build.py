@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from pagednb.config import CacheGeometry, EngineConfig
 from pagednb.engine.core import EngineCore
 from pagednb.engine.metrics import MemoryUse
+from pagednb.engine.preemption_meter import PreemptionMeter
 from pagednb.engine.step_pacer import StepPacer
 from pagednb.engine.token_masks import TokenMaskBuilder
 from pagednb.engine.tokenization import TextCodec, load_text_codec
@@ -101,6 +102,7 @@ class ModelEngineBuilder:
                 token_masks=TokenMaskBuilder(
                     resolved.spec.vocab_size, launch_ahead=launch_ahead, allocate=runner.host_words
                 ),
+                preemption_meter=PreemptionMeter(block_bytes=report.kv_cache_bytes // runner.geometry.num_blocks),
                 sleeper=Sleeper(runner, build_again),
             ),
             measure_memory=runner.measure_memory if launch_ahead else None,

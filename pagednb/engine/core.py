@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from pagednb.engine.faults import drop_frames
+from pagednb.engine.preemption_meter import PreemptionMeter
 from pagednb.engine.step_pacer import StepTiming
 from pagednb.engine.token_masks import TokenMaskBuilder
 from pagednb.request import RequestUpdate
@@ -95,7 +96,8 @@ class EngineCore:
     With ``launch_ahead`` 1, step N+1 is launched before the tokens of step N are read; with 0, each step is read at
     once. Plans without tokens are never executed. Without a ``pacer`` a step has one decode step and no limit of its
     own. ``token_masks`` serves constrained requests, which end on their own when their constraint fails. With a
-    ``sleeper`` it can sleep; nothing may be stepped then.
+    ``preemption_meter`` the scheduler learns what preemption costs. With a ``sleeper`` it can sleep; nothing may be
+    stepped then.
 
     Attributes:
         num_prefill_tokens, num_sampled_tokens: what was launched, tokens that are computed again after preemption
@@ -112,6 +114,7 @@ class EngineCore:
         launch_ahead: Literal[0, 1] = 0,
         pacer: Pacer | None = None,
         token_masks: TokenMaskBuilder | None = None,
+        preemption_meter: PreemptionMeter | None = None,
         sleeper: Sleeper | None = None,
     ) -> None:
         self.scheduler = scheduler
@@ -123,6 +126,7 @@ class EngineCore:
         self._launch_ahead = launch_ahead
         self._pacer = pacer
         self._token_masks = token_masks
+        self._preemption_meter = preemption_meter
         self._sleeper = sleeper
         self._failed: list[int] = []  # requests of the last plan whose constraints failed
         self._in_flight: deque[_Launched] = deque()
@@ -143,7 +147,7 @@ class EngineCore:
         oldest = self._in_flight.popleft()
         had_ended = oldest.pending.is_ready
         output = oldest.pending.result()
-        self._record(oldest, output.device_s, was_awaited=not had_ended)
+        self._record(oldest, output, was_awaited=not had_ended)
         return _one_each(news, self.scheduler.update(oldest.plan, output))
 
     def reset(self) -> None:
@@ -165,9 +169,7 @@ class EngineCore:
         """
         assert self._sleeper is not None, "built without a sleeper"
         self._sleeper.sleep(level)
-        self._in_flight.clear()  # steps of requests that were aborted
-        self._failed.clear()
-        self.scheduler.reset()
+        self.reset()  # steps of requests that were aborted may still be on their way
 
     def wake_up(self, progress: Callable[[int, int], None]) -> None:
         """Take the device again; after a failure it is free as before. Raises as ``runner.sleeper.Sleeper.wake_up``."""
@@ -229,17 +231,19 @@ class EngineCore:
             return StepLimits()
         return self._pacer.limits(has_interactive=self.scheduler.has_interactive)
 
-    def _record(self, step: _Launched, device_s: float | None, *, was_awaited: bool) -> None:
-        """Tell the pacer how long a step took; ``device_s``: from end to end by the device's clock, if it has one."""
+    def _record(self, step: _Launched, output: RunnerOutput, *, was_awaited: bool) -> None:
+        """Tell the pacer how long a step took, and the scheduler what that says of preemption."""
         plan, end_s, last_end_s = step.plan, time.perf_counter(), self._last_end_s
         self._last_end_s = end_s
         self.num_steps += 1
         self.busy_s += end_s - max(step.begin_s, last_end_s)
+        device_s = end_s - last_end_s if output.device_s is None else output.device_s
+        device_s = min(device_s, end_s - step.begin_s)  # the time from end to end counts an idle device too
+        meter = self._preemption_meter
+        if meter is not None and meter.record(plan, device_s=device_s, swap_s=output.swap_s):
+            self.scheduler.set_preemption_costs(meter.costs)
         if self._pacer is None:
             return
-        if device_s is None:
-            device_s = end_s - last_end_s
-        device_s = min(device_s, end_s - step.begin_s)  # the time from end to end counts an idle device too
         self._pacer.record(
             StepTiming(
                 num_tokens=plan.num_tokens * plan.num_decode_steps,

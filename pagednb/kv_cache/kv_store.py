@@ -33,6 +33,8 @@ class KVStore:
         shape = (num_layers, 2, geometry.num_blocks, num_kv_heads, geometry.block_size, head_dim)
         self._kv = torch.zeros(shape, dtype=dtype, device=device)
         self._layers = tuple((layer[0], layer[1]) for layer in self._kv.unbind(0))
+        # whole blocks are moved in words, whatever they hold: [num_blocks, num_layers, 2, words]
+        self._words = self._kv.flatten(3).view(torch.int64).movedim(2, 0)
 
     @staticmethod
     def bytes_per_block(
@@ -42,6 +44,11 @@ class KVStore:
         return num_layers * 2 * num_kv_heads * block_size * head_dim * dtype.itemsize
 
     @property
+    def block_bytes(self) -> int:
+        """Size of a block over all layers."""
+        return self._words[0].nbytes
+
+    @property
     def num_bytes(self) -> int:
         """Size of the allocation."""
         return self._kv.nbytes
@@ -49,6 +56,18 @@ class KVStore:
     def layer(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ``(k_cache, v_cache)``, each ``[num_blocks, num_kv_heads, block_size, head_dim]``."""
         return self._layers[index]
+
+    def new_blocks(self, num_blocks: int, *, device: torch.device | None = None) -> torch.Tensor:
+        """Return memory for ``num_blocks`` whole blocks, one after the other, here or on another device."""
+        return torch.empty((num_blocks, *self._words.shape[1:]), dtype=torch.int64, device=device or self._kv.device)
+
+    def gather_blocks(self, block_ids: torch.Tensor) -> torch.Tensor:
+        """Return copies of blocks, laid out as ``new_blocks``; ``block_ids`` int64 ``[num_blocks]`` on the device."""
+        return self._words.index_select(0, block_ids)
+
+    def scatter_blocks(self, block_ids: torch.Tensor, blocks: torch.Tensor) -> None:
+        """Write what ``gather_blocks`` returns; a block is named once."""
+        self._words[block_ids] = blocks
 
     def copy_blocks(self, pairs: torch.Tensor) -> None:
         """Copy blocks in every layer: ``pairs`` int64 ``[num_copies, 2]`` of source and destination, on the device.

@@ -20,6 +20,7 @@ from pagednb.models.resolve import ResolvedModel, torch_dtype
 from pagednb.runner.batch_state import BatchState
 from pagednb.runner.device_parts import DeviceParts
 from pagednb.runner.host_memory import check_host_memory
+from pagednb.runner.host_store import HostKVStore
 from pagednb.runner.isolation import DeviceScope
 from pagednb.runner.memory import (
     DeviceMemory,
@@ -31,6 +32,7 @@ from pagednb.runner.memory import (
 from pagednb.runner.model_runner import ModelRunner
 from pagednb.runner.step_graphs import StepGraphs
 from pagednb.runner.step_shape import GraphShapes
+from pagednb.runner.swap_size import choose_num_host_blocks
 from pagednb.sampling.sampler import Sampler
 
 _DEFAULT_NUM_SEQS = {"cuda": 1024, "cpu": 64}
@@ -108,6 +110,7 @@ def choose_limits(config: EngineConfig, resolved: ResolvedModel) -> SchedulerCon
         eos_token_ids=tuple(resolved.eos_token_ids),
         min_shared_prefix_tokens=_MIN_SHARED_PREFIX_TOKENS[kind] if config.enable_shared_prefix_attention else None,
         min_shared_prefix_rows=_MIN_SHARED_PREFIX_ROWS,
+        preemption_mode=config.preemption_mode,
     )
 
 
@@ -124,6 +127,7 @@ def _build(
     device, dtype, spec = scope.device, torch_dtype(resolved), resolved.spec
     with_graphs = device.type == "cuda" and not config.enforce_eager
     needs = MemoryNeeds.of(spec, limits, block_size=config.block_size, dtype=dtype, with_graphs=with_graphs)
+    num_host_blocks = choose_num_host_blocks(config, device, block_bytes=needs.bytes_per_block)
     before = DeviceMemory.measure(device)
     weight_bytes = _weight_bytes(config, resolved, is_kept=kept is not None)
     bytes_to_load = weight_bytes if kept is None else min(weight_bytes, kept.num_bytes_to_copy(device))
@@ -135,6 +139,7 @@ def _build(
         num_blocks=num_blocks + 1,  # one is scratch
         block_size=config.block_size,
         max_model_len=limits.max_model_len,
+        num_host_blocks=num_host_blocks,
     )
     kv_store = KVStore(spec.num_layers, spec.num_kv_heads, spec.head_dim, geometry, dtype=dtype, device=device)
     sampler = Sampler(
@@ -145,7 +150,8 @@ def _build(
         device=device,
     )
     state = BatchState(limits.max_num_seqs, geometry, kernels, device)
-    parts = DeviceParts(model=model, kv_store=kv_store, state=state, sampler=sampler)
+    host_store = HostKVStore(kv_store, geometry.num_host_blocks, device) if geometry.num_host_blocks else None
+    parts = DeviceParts(model=model, kv_store=kv_store, state=state, sampler=sampler, host_store=host_store)
     return ModelRunner(
         scope,
         parts,

@@ -21,6 +21,7 @@ from pagednb.runner.plan_diff import send_diff
 from pagednb.runner.step import StepTokens, run_eagerly
 from pagednb.runner.step_graphs import StepGraphs
 from pagednb.runner.step_shape import StepShape
+from pagednb.runner.timed_span import TimedSpan
 from pagednb.scheduler.output import SchedulerOutput
 
 
@@ -65,9 +66,10 @@ class ModelRunner:
         """
         parts = self._live_parts()
         with self._scope.entered():
-            _apply_diff(parts, plan)
+            spans = _apply_diff(parts, plan)
             shape = StepShape.of(plan, has_filters=parts.sampler.has_filters)
-            pending = PendingOutput(self._run(parts, plan, shape), previous_end=self._last_end)
+            tokens = self._run(parts, plan, shape)
+            pending = PendingOutput(tokens, previous_end=self._last_end, swap_spans=spans)
             self._last_end = pending.end
             return pending
 
@@ -131,8 +133,15 @@ class ModelRunner:
         return self._parts
 
 
-def _apply_diff(parts: DeviceParts, plan: SchedulerOutput) -> None:
-    """Apply releases, admissions, growth and block copies, in that order; take the step's masks."""
+def _apply_diff(parts: DeviceParts, plan: SchedulerOutput) -> tuple[TimedSpan, ...]:
+    """Swap out, apply releases, admissions, growth and block copies, swap in, in that order; take the step's masks.
+
+    Returns when blocks were swapped.
+    """
+    spans, host_store = [], parts.host_store
+    if len(plan.swap_outs):
+        assert host_store is not None, "there is no host memory for blocks"
+        spans.append(host_store.swap_out(plan.swap_outs))
     diff = send_diff(plan, parts.state.device, table_width=parts.state.table_width)
     if len(plan.released_rows):
         parts.sampler.release(plan.released_rows)
@@ -145,3 +154,7 @@ def _apply_diff(parts: DeviceParts, plan: SchedulerOutput) -> None:
     parts.state.apply(diff)
     if diff.block_copies is not None:
         parts.kv_store.copy_blocks(diff.block_copies)
+    if len(plan.swap_ins):
+        assert host_store is not None, "there is no host memory for blocks"
+        spans.append(host_store.swap_in(plan.swap_ins))
+    return tuple(spans)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from pagednb.runner.step import StepTokens
+from pagednb.runner.timed_span import TimedSpan
 from pagednb.sampling.transfer import to_host
 from pagednb.scheduler.output import RunnerOutput
 
@@ -13,9 +16,16 @@ class PendingOutput:
     """Made by the runner on its stream right after a step is launched; ``result``, called once, waits for it.
 
     ``end`` is recorded when the tokens are on the host; None on a CPU. ``previous_end`` is that of the step before.
+    ``swap_spans`` are the step's moves of blocks.
     """
 
-    def __init__(self, tokens: StepTokens, *, previous_end: torch.cuda.Event | None = None) -> None:
+    def __init__(
+        self,
+        tokens: StepTokens,
+        *,
+        previous_end: torch.cuda.Event | None = None,
+        swap_spans: Sequence[TimedSpan] = (),
+    ) -> None:
         self._where = tokens.where
         self._failures = tokens.failures
         self._pooled = None if tokens.pooled is None else to_host(tokens.pooled)
@@ -28,6 +38,7 @@ class PendingOutput:
         self._logprobs = None if tokens.logprobs is None else tokens.logprobs.to_host()
         self._prompt_logprobs = None if tokens.prompt_logprobs is None else tokens.prompt_logprobs.to_host()
         self._previous_end = previous_end
+        self._swap_spans = swap_spans
         self.end: torch.cuda.Event | None = None
         if tokens.token_ids.is_cuda:
             self.end = torch.cuda.Event(enable_timing=True)
@@ -53,6 +64,7 @@ class PendingOutput:
             failures=self._failures,
             pooled=None if self._pooled is None else self._pooled.numpy(),
             device_s=self._device_s(),
+            swap_s=sum(span.seconds for span in self._swap_spans) if self._swap_spans else None,
         )
 
     def _device_s(self) -> float | None:

@@ -59,7 +59,8 @@ def test_what_is_not_given_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> 
     [
         (["--tensor-parallel-size", "2"], "tensor_parallel_size=2 is not built yet"),
         (["--quantization", "awq"], "quantization='awq' is not built yet"),
-        (["--swap-space", "4"], "swap_space=4.0 is not built yet"),
+        (["--swap-space", "-4"], "swap_space=-4.0"),
+        (["--preemption-mode", "never"], "preemption_mode='never'"),
         (["--enable-lora"], "enable_lora=True is not built yet"),
         (["--port", "70000"], "Port 70000 does not exist"),
         (["--host", "no.such.host.invalid"], "Nothing can listen on no.such.host.invalid"),

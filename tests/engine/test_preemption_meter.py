@@ -1,0 +1,53 @@
+"""What preemption costs, as learnt from steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pagednb.engine.preemption_meter import PRIOR_BYTES_PER_S, PreemptionMeter
+from pagednb.scheduler.output import PrefillChunk, SchedulerOutput
+from pagednb.scheduler.preemption import PreemptionCosts
+
+BLOCK_BYTES = 2**20
+
+
+def plan(*, prompt_tokens: int = 0, decodes: int = 0, outs: int = 0, ins: int = 0) -> SchedulerOutput:
+    chunk = PrefillChunk(row=0, start=0, token_ids=np.zeros(prompt_tokens, dtype=np.int32), samples=True)
+    return SchedulerOutput(
+        step=1,
+        prefills=(chunk,) if prompt_tokens else (),
+        decode_rows=np.arange(decodes, dtype=np.int32),
+        swap_outs=np.zeros((outs, 2), dtype=np.int32),
+        swap_ins=np.zeros((ins, 2), dtype=np.int32),
+    )
+
+
+def test_before_anything_was_measured_there_is_a_prior() -> None:
+    meter = PreemptionMeter(block_bytes=BLOCK_BYTES)
+    assert meter.costs.move_s_per_block == BLOCK_BYTES / PRIOR_BYTES_PER_S
+    assert meter.costs.compute_s_per_token == PreemptionCosts().compute_s_per_token
+
+
+def test_large_prompts_and_moves_are_measured_apart() -> None:
+    meter = PreemptionMeter(block_bytes=BLOCK_BYTES)
+    assert meter.record(plan(prompt_tokens=400, decodes=100, outs=10, ins=30), device_s=6.0, swap_s=1.0)
+    assert meter.costs == PreemptionCosts(move_s_per_block=1 / 40, compute_s_per_token=5 / 500)
+    assert meter.record(plan(decodes=100, ins=10), device_s=6.0, swap_s=1.0)
+    assert meter.costs.compute_s_per_token == 5 / 500
+    assert meter.costs.move_s_per_block == pytest.approx((1 / 40 + 1 / 10) / 2)
+
+
+def test_small_steps_say_nothing() -> None:
+    meter = PreemptionMeter(block_bytes=BLOCK_BYTES)
+    before = meter.costs
+    assert not meter.record(plan(prompt_tokens=100, decodes=500), device_s=1.0, swap_s=None)
+    assert not meter.record(plan(decodes=500), device_s=1.0, swap_s=None)
+    assert meter.costs is before
+
+
+def test_a_slow_first_step_is_soon_forgotten() -> None:
+    meter = PreemptionMeter(block_bytes=BLOCK_BYTES)
+    for seconds in (90.0, 0.5, 0.5):
+        meter.record(plan(prompt_tokens=500, ins=5), device_s=2 * seconds, swap_s=seconds)
+    assert meter.costs == PreemptionCosts(move_s_per_block=0.1, compute_s_per_token=0.001)
