@@ -15,7 +15,7 @@ from pagednb.config import CacheGeometry, EngineConfig
 from pagednb.engine.core import EngineCore
 from pagednb.engine.metrics import MemoryUse
 from pagednb.engine.preemption_meter import PreemptionMeter
-from pagednb.engine.step_pacer import StepPacer
+from pagednb.engine.step_pacer import TARGET_STEP_S, StepPacer
 from pagednb.engine.token_masks import TokenMaskBuilder
 from pagednb.engine.tokenization import TextCodec, load_text_codec
 from pagednb.scheduler.scheduler import Scheduler
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Called with (bytes loaded, bytes in all)."""
+
+# what PCIe of the fourth generation brings. A step lasts as long as its copies of offloaded weights, however few tokens
+# it has: a watched prompt cut finer than that would only wait longer
+_BUS_BYTES_PER_S = 25e9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +102,7 @@ class ModelEngineBuilder:
                 scheduler,
                 runner,
                 launch_ahead=launch_ahead,
-                pacer=StepPacer(),
+                pacer=StepPacer(target_step_s=max(TARGET_STEP_S, report.offloaded_bytes / _BUS_BYTES_PER_S)),
                 token_masks=TokenMaskBuilder(
                     resolved.spec.vocab_size, launch_ahead=launch_ahead, allocate=runner.host_words
                 ),

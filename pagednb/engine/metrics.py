@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 RATE_WINDOW_S = 10.0
 _SAMPLE_S = 0.25
+_OWN_PARTS = ("weight_bytes", "offloaded_bytes", "activation_bytes", "graph_bytes", "kv_cache_bytes", "own_bytes")
 
 
 class EngineCounters:
@@ -69,7 +70,7 @@ class MemoryUse:
 
     def asleep(self, used_bytes: int) -> MemoryUse:
         """Return it without the engine's own part; ``used_bytes`` are held by anyone now."""
-        nothing = dict.fromkeys(("weight_bytes", "activation_bytes", "graph_bytes", "kv_cache_bytes", "own_bytes"), 0)
+        nothing = dict.fromkeys(_OWN_PARTS, 0)
         return dataclasses.replace(self, used_bytes=used_bytes, **nothing)
 
     @property

@@ -73,6 +73,19 @@ def test_a_watched_stream_bounds_the_step(tokens_per_s: float) -> None:
     assert pacer.limits(has_interactive=False).max_num_tokens is None
 
 
+@pytest.mark.parametrize(("target_s", "expected"), [(0.025, 128), (0.2, 8192)])
+def test_where_every_step_takes_long_only_a_longer_target_makes_it_worth_it(target_s: float, expected: int) -> None:
+    """Weights are copied for 0.1 s in each step, and 40,000 tokens a second are computed beside that."""
+    pacer = StepPacer(target_step_s=target_s)
+    for _ in range(60):
+        num_tokens = min(pacer.limits(has_interactive=True).max_num_tokens or 0, 8192)
+        seconds = max(0.1, num_tokens / 40_000)
+        pacer.record(
+            StepTiming(num_tokens=num_tokens, has_prefills=True, num_decode_steps=1, device_s=seconds, was_late=False)
+        )
+    assert num_tokens == pytest.approx(min(expected, 40_000 * target_s), rel=0.05)
+
+
 def test_small_steps_do_not_spoil_the_measured_speed() -> None:
     pacer = StepPacer()
     pacer.record(StepTiming(num_tokens=8192, has_prefills=True, num_decode_steps=1, device_s=0.18, was_late=False))
