@@ -118,6 +118,20 @@ def test_a_new_view_asks_for_the_whole_and_draws_what_it_has(talked: MountedChat
     expect(talked.view.locator('[data-role="model"]')).to_have_text("some/model")
 
 
+def test_before_the_first_answer_nothing_is_counted(chat: Chat) -> None:
+    context = chat(turn("q1", "said before")).view.locator('[data-role="context"]')
+    expect(context).to_have_text("context 32.8k")
+    expect(context.locator(".pnb-chat-meter")).to_be_hidden()
+
+
+@pytest.mark.parametrize("width", [296, 1000])
+def test_a_short_name_is_whole(mounted: Callable[..., MountedWidget], page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width + 16, "height": 600})
+    state = {"seq": 0, "name": "support", "model": {**MODEL, "name": "organisation/some-long-model-7B"}, "turns": []}
+    view = mounted("chat.js", {"state": {**state, **HEAD}, "stylesheet": ""}).view
+    assert view.locator(".pnb-chat-title").evaluate("title => title.scrollWidth <= title.clientWidth")
+
+
 def test_enter_sends_and_shift_enter_begins_a_line(chat: Chat) -> None:
     shown = chat()
     expect(shown.view.locator('[data-role="empty"]')).to_contain_text("Ask the model something")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 from support.block_maps import block_map
 from support.mounted_widget import MountedWidget, Theme
 
@@ -66,6 +66,7 @@ def frame(blocks: BlockMap | None = None) -> dict[str, Any]:
         tokens_in_per_s=100.0,
         tokens_out_per_s=10.0,
         memory=MEMORY,
+        asleep=None,
     )
     return frame_of(status, HISTORY)
 
@@ -115,6 +116,20 @@ def test_figures_requests_and_memory_are_those_of_the_frame(monitor: MountedWidg
     expect(view.get_by_role("img", name="Memory: weights 16.0 GiB, KV cache 50.0 GiB")).to_be_visible()
     for text in ("one owner 6", "shared 2", "cached prefix 2", "free 14", "24 blocks of 4 tokens"):
         expect(view.get_by_text(text, exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [400, 1000])
+def test_a_long_list_of_requests_ends_in_a_whole_row(
+    mounted: Callable[..., MountedWidget], page: Page, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    busy = frame()
+    busy["requests"] = [{**busy["requests"][0], "id": number} for number in range(24)]
+    view = mounted("monitor.js", {"frame": busy}).view
+    expect(view.get_by_role("listitem")).to_have_count(24)
+    shown = view.locator(".pnb-monitor-rows").bounding_box()
+    row = view.get_by_role("listitem").first.bounding_box()
+    assert shown and row and shown["height"] / row["height"] == 12
 
 
 def test_each_cell_tells_block_owners_and_tokens(monitor: MountedWidget) -> None:

@@ -486,8 +486,8 @@ class Counters {
     this.line = h("div", { className: "pnb-chat-counters", data: { role: "counters" } });
     this.bar = h("span", { className: "pnb-chat-meter-bar" });
     this.label = h("span", {});
-    const meter = h("span", { className: "pnb-chat-meter" }, this.bar);
-    this.context = h("div", { className: "pnb-chat-context", data: { role: "context" } }, meter, this.label);
+    this.meter = h("span", { className: "pnb-chat-meter" }, this.bar);
+    this.context = h("div", { className: "pnb-chat-context", data: { role: "context" } }, this.meter, this.label);
     this.element = h("div", { className: "pnb-chat-foot" }, this.line, this.context);
   }
 
@@ -499,8 +499,10 @@ class Counters {
     const share = size ? Math.min(1, used / size) : 0;
     this.bar.style.width = `${100 * share}%`;
     this.context.classList.toggle("pnb-chat-full", share > 0.9);
-    this.label.textContent = `${compact(used)} / ${compact(size)}`;
-    this.context.title = `${used.toLocaleString("en")} of ${size.toLocaleString("en")} tokens of context used`;
+    this.meter.hidden = !figures; // before the first answer nobody has counted
+    this.label.textContent = figures ? `${compact(used)} / ${compact(size)}` : `context ${compact(size)}`;
+    const counted = figures ? `${used.toLocaleString("en")} of ${size.toLocaleString("en")}` : size.toLocaleString("en");
+    this.context.title = `${counted} tokens of context`;
     this.line.replaceChildren(...(figures ? this.spans(figures) : []));
   }
 

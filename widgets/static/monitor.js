@@ -14,7 +14,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const LINES = [
   { name: "Generated", unit: "tokens/s", place: 1, write: count },
   { name: "Prompts", unit: "tokens/s", place: 0, write: count },
-  { name: "Cache hits", unit: "of prompt tokens", place: 2, write: percent, most: 1 },
+  { name: "Cache hits", unit: "of prompts", place: 2, write: percent, most: 1 },
   { name: "Step", unit: "ms", place: 3, write: (ms) => ms.toPrecision(3) },
 ];
 const MEMORY_CLASSES = ["weights", "cache", "steps", "others", "free"];
