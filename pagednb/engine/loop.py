@@ -180,6 +180,7 @@ class EngineLoop:
         self.stop()
         while self._thread is not None and self._thread.is_alive():
             self._thread.join(WAIT_SLICE_S)
+        atexit.unregister(self._end_with_process)  # it would keep this object, and what callers sent last, for good
 
     def _end_with_process(self) -> None:
         """End the thread before the interpreter does: a thread that is killed inside torch aborts the process."""

@@ -239,6 +239,16 @@ def test_shutdown_tells_those_who_wait() -> None:
     assert executor.is_shut_down
 
 
+def test_an_engine_that_was_shut_down_can_be_forgotten() -> None:
+    engine, _ = make_engine()
+    answer(engine)
+    engine.shutdown()
+    loop = weakref.ref(engine._loop)
+    del engine
+    gc.collect()
+    assert loop() is None
+
+
 def test_an_error_while_building_is_raised_as_it_was_and_leaves_nothing() -> None:
     held: list[weakref.ref[Any]] = []
 
