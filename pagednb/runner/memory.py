@@ -175,13 +175,13 @@ def blocks_that_fit(needs: MemoryNeeds, memory: DeviceMemory, *, utilization: fl
 
 
 def check_override_fits(needs: MemoryNeeds, memory: DeviceMemory, *, num_blocks: int, bytes_to_load: int = 0) -> None:
-    """Raise GPUMemoryError when ``num_gpu_blocks_override`` asks for more than is free."""
+    """Raise GPUMemoryError when so many blocks, as ``num_gpu_blocks_override`` asks for, need more than is free."""
     wanted = (num_blocks + 1) * needs.bytes_per_block + needs.activation_bytes + needs.graph_bytes + bytes_to_load
     if wanted > memory.free_bytes:
         raise GPUMemoryError(
-            f"num_gpu_blocks_override={num_blocks} needs {gib(wanted)} on {memory.device} (weights still to load, "
-            f"activations, CUDA graphs and cache), but {memory.describe()}.",
-            hint="Ask for fewer blocks, leave the option out to use what is free, or free what others hold.",
+            f"A KV cache of {num_blocks} blocks needs {gib(wanted)} on {memory.device}, with weights still to load, "
+            f"activations and CUDA graphs, but {memory.describe()}.",
+            hint="Lower num_gpu_blocks_override, leave it out to use what is free, or free what others hold.",
         )
 
 

@@ -68,7 +68,7 @@ class Sleeper:
         except GPUMemoryError as error:
             too_little = error.message
         if too_little:  # outside the handler: there the error's frames still hold memory
-            hint = "Free what others hold, then wake it up again; shutting it down frees the rest."
+            hint = "Free what others hold, then wake it up again."
             raise GPUMemoryError(f"The engine stays asleep. {too_little}", hint=hint)
         try:
             progress(runner.memory.weight_bytes, runner.memory.weight_bytes)  # the last chance to give up
