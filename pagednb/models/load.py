@@ -79,6 +79,8 @@ def loading_model(
             tensors, offloaded = _allocate(slots, offload, dtype, device)
             pieces = [piece for copy in plan for piece in cut(copy.stored, _destination(copy, tensors))]
             sources.enter_context(reading(pieces, device, report))
+        if offloaded is not None:
+            sources.enter_context(offloaded.idle())
         yield Decoder(
             resolved.spec, tensors, kernels, method, num_positions=resolved.max_model_len, offloaded=offloaded
         )

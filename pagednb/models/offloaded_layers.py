@@ -8,7 +8,8 @@ costs little, since the last such layer is the decoder's last, and keeps the bus
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -56,6 +57,18 @@ class OffloadedLayers:
         """Start a pass over all layers: copies run from now on, ahead of the layers."""
         for turn in range(len(self._buffers)):
             self._start(turn)
+
+    @contextlib.contextmanager
+    def idle(self) -> Iterator[None]:
+        """Copy nothing for eager passes in the body, such as those that warm up while the weights are still read.
+
+        There are dozens, and each would take as long as all its copies.
+        """
+        self._copies.is_idle = True
+        try:
+            yield
+        finally:
+            self._copies.is_idle = False
 
     def streamed(self, index: int, layer: DecoderLayer) -> DecoderLayer:
         """Return ``layer``, number ``index``, built on ``computed``, so that its weights are there when it is called.

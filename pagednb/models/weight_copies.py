@@ -17,7 +17,12 @@ Arrival = torch.cuda.Event | None
 
 
 class WeightCopies(Protocol):
-    """Copies that run in the order in which they are started."""
+    """Copies that run in the order in which they are started.
+
+    While ``is_idle`` nothing is copied: what is computed then means nothing. A capture records its copies all the same.
+    """
+
+    is_idle: bool
 
     def start(self, source: torch.Tensor, target: torch.Tensor) -> Arrival:
         """Copy host ``source`` to ``target`` once all that was launched so far is done; return what to wait for."""
@@ -31,9 +36,13 @@ class WeightCopies(Protocol):
 class ImmediateCopies:
     """Copies on the CPU: done when they are started."""
 
+    def __init__(self) -> None:
+        self.is_idle = False
+
     def start(self, source: torch.Tensor, target: torch.Tensor) -> None:
         """See ``WeightCopies``."""
-        target.copy_(source)
+        if not self.is_idle:
+            target.copy_(source)
 
     def wait(self, arrival: Arrival) -> None:
         """See ``WeightCopies``."""
@@ -52,6 +61,7 @@ class StreamedCopies:
         Raises:
             GPUMemoryError: the system does not let so much memory be pinned.
         """
+        self.is_idle = False
         self._stream = torch.cuda.Stream(device)
         self._fence = torch.zeros(1, device=device)
         self._device = device
@@ -66,8 +76,9 @@ class StreamedCopies:
     def start(self, source: torch.Tensor, target: torch.Tensor) -> torch.cuda.Event:
         """See ``WeightCopies``."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._stream):
-            target.copy_(source, non_blocking=True)
+        if not self.is_idle or torch.cuda.is_current_stream_capturing():
+            with torch.cuda.stream(self._stream):
+                target.copy_(source, non_blocking=True)
         arrival = torch.cuda.Event()
         arrival.record(self._stream)
         return arrival

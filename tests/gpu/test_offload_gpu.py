@@ -199,6 +199,29 @@ def test_who_does_not_wait_for_a_late_copy_reads_something_else(folder, late_cop
     assert torch.equal(seen.cpu(), offloaded._sources[0]) == waits
 
 
+def test_while_idle_only_captures_copy(folder):
+    offloaded = load(folder, 3)._offloaded
+    stream = torch.cuda.Stream()
+    graph = torch.cuda.CUDAGraph()
+
+    def run_pass() -> None:
+        offloaded.begin()
+        for turn in range(5):
+            offloaded.arrive(turn)
+            offloaded.leave(turn)
+
+    with torch.inference_mode(), offloaded.idle():
+        run_pass()
+        torch.cuda.synchronize()
+        assert not offloaded._buffers.any()
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            run_pass()
+    assert not offloaded._buffers.any()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(offloaded._buffers[0].cpu(), offloaded._sources[4])
+
+
 def test_host_memory_is_pinned_for_as_long_as_the_layers_live(folder):
     decoder = load(folder, 1)
     memory = decoder._offloaded._sources

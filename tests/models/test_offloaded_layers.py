@@ -114,6 +114,7 @@ class RecordedCopies(ImmediateCopies):
     """Notes what happens: ("start" or "wait", copy number), and the buffer's address."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.events: list[tuple[str, int]] = []
         self.targets: list[int] = []
 
@@ -194,6 +195,15 @@ def test_progress_counts_offloaded_weights_too(llama):
     reports: list[tuple[int, int]] = []
     load_model(resolved, config, torch_kernels(), progress=lambda done, total: reports.append((done, total)))
     assert reports[-1] == (num_weight_bytes(resolved), num_weight_bytes(resolved))
+
+
+def test_nothing_is_copied_while_the_weights_are_read(llama):
+    config = EngineConfig(model=llama, device="cpu", cpu_offload_gb=1e-6)
+    with loading_model(resolve_model(config), config, torch_kernels()) as decoder:
+        outputs(decoder)
+        assert not decoder._offloaded._buffers.any()
+    assert_equal(outputs(decoder), outputs(load(llama)))
+    assert decoder._offloaded._buffers.any()
 
 
 def test_weights_that_were_kept_stay_where_they_lie(llama):

@@ -17,6 +17,8 @@ class Pending(NamedTuple):
 class LateCopies:
     """A target is poisoned when a copy into it starts and right only once that copy was waited for."""
 
+    is_idle = False
+
     def start(self, source: torch.Tensor, target: torch.Tensor) -> Pending:
         """See ``WeightCopies``."""
         target.fill_(0xFF)  # NaN in every float format
@@ -24,4 +26,5 @@ class LateCopies:
 
     def wait(self, arrival: Pending) -> None:
         """See ``WeightCopies``."""
-        arrival.target.copy_(arrival.source)
+        if not self.is_idle:
+            arrival.target.copy_(arrival.source)
