@@ -5,6 +5,7 @@ torch's own pinned memory comes in powers of two and stays with the process.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 
 import torch
@@ -19,7 +20,10 @@ def pin(memory: torch.Tensor, stream: torch.cuda.Stream, *, owner: object) -> in
     """
     with torch.cuda.device(stream.device):
         code = int(torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, _CUDA_HOST_REGISTER_PORTABLE))
-    if code == 0:
+    if code:
+        with contextlib.suppress(RuntimeError):  # CUDA tells whoever launches next of the refusal again
+            torch.zeros(1, device=stream.device)
+    else:
         # not at the end of the process: there the engine's thread may still copy, and the system unpins by itself
         weakref.finalize(owner, _unpin, memory, stream).atexit = False
     return code

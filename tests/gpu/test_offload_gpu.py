@@ -18,8 +18,10 @@ from support.tiny_models import ARCHITECTURES, VOCAB_SIZE, tiny_model
 from pagednb.config import EngineConfig
 from pagednb.kernels.kernel_set import select_kernels
 from pagednb.models.decoder import Decoder
+from pagednb.models.host_arena import host_arena
 from pagednb.models.load import load_model
 from pagednb.models.offload_plan import plan_offload
+from pagednb.models.pinned_memory import pin
 from pagednb.models.resolve import resolve_model
 from pagednb.models.weight_copies import StreamedCopies
 from pagednb.runner import capture_policy
@@ -230,6 +232,18 @@ def test_host_memory_is_pinned_for_as_long_as_the_layers_live(folder):
     gc.collect()
     assert not memory.is_pinned()
     torch.cuda.synchronize()  # raises if unpinning left an error behind
+
+
+def test_a_refusal_to_pin_is_told_once():
+    class Owner:
+        pass
+
+    owner, memory, stream = Owner(), host_arena(2**20), torch.cuda.Stream()
+    assert pin(memory, stream, owner=owner) == 0 and memory.is_pinned()
+    assert pin(memory, stream, owner=owner) != 0, "nobody can pin it twice"
+    assert torch.ones(3, device="cuda").sum().item() == 3
+    del owner
+    assert not memory.is_pinned()
 
 
 def test_the_device_holds_less_by_what_was_asked_for(tmp_path):
