@@ -147,8 +147,13 @@ def _loaded() -> LLM:
 
 
 def _already_loaded(difference: Mapping[str, tuple[Any, Any]]) -> OptionError:
-    differing = ", ".join(f"{name}={old!r} (asked: {new!r})" for name, (old, new) in difference.items())
+    told = {name: [_told(name, value) for value in pair] for name, pair in difference.items()}
+    differing = ", ".join(f"{name}={old} (asked: {new})" for name, (old, new) in told.items())
     return OptionError(
         f"Another engine is loaded: it has {differing}.",
-        hint="Call pagednb.unload() first, or pass replace=True.",
+        hint="Call pagednb.unload() first, or pass replace=True (in %llm load: --replace).",
     )
+
+
+def _told(option: str, value: Any) -> str:
+    return "the embedded one" if option == "model" and value is None else repr(value)

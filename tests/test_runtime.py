@@ -84,6 +84,8 @@ def test_a_different_load_says_what_differs_and_how_to_replace(folder: str) -> N
     llm = load(folder, max_model_len=64)
     with pytest.raises(OptionError, match=r"max_model_len=64 \(asked: 128\).*replace=True"):
         load(folder, max_model_len=128)
+    with pytest.raises(OptionError, match=r"model=.* \(asked: the embedded one\)"):
+        pagednb.load()
     assert runtime.get_engine() is llm.engine
     other = load(folder, max_model_len=128, replace=True)
     assert runtime.get_engine() is other.engine

@@ -7,6 +7,7 @@ import html
 from collections.abc import Iterator
 
 from pagednb import runtime
+from pagednb.engine.status_table import bytes_text
 from pagednb.models.local_models import LocalModel, local_models
 
 
@@ -25,7 +26,7 @@ class ModelList:
     def _rows(self) -> Iterator[tuple[str, str, str, str]]:
         yield "model", "architecture", "size", ""
         for model in self.models:
-            size = f"{model.num_bytes / 1e9:,.2f} GB"
+            size = bytes_text(model.num_bytes)
             yield model.name, model.architecture, size, "loaded" if model.name == self.loaded else ""
         if self.loaded is not None and self.loaded not in {model.name for model in self.models}:
             yield self.loaded, "", "", "loaded"

@@ -100,10 +100,12 @@ def whole_number_or_none(text: str) -> int | None:
 
 
 def unknown_word(kind: str, word: str, known: Iterable[str]) -> OptionError:
-    """Make the error for a word that is none of ``known``, naming the one nearest to it."""
-    known = list(dict.fromkeys(known))
-    nearest = nearest_name(word, known)
-    hint = f"Did you mean {nearest}?" if nearest else f"Choose from {', '.join(known)}."
+    """Make the error for a word that is none of ``known``: naming the one nearest to it."""
+    without_dashes = {name.lstrip("-"): name for name in known}  # dashes make no two flags alike
+    nearest = nearest_name(word.lstrip("-"), without_dashes)
+    hint = (
+        f"Did you mean {without_dashes[nearest]}?" if nearest else f"Choose from {', '.join(without_dashes.values())}."
+    )
     return OptionError(f"Unknown {kind} {word!r}.", hint=hint)
 
 

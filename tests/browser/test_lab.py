@@ -81,7 +81,11 @@ def test_code_and_tables_look_as_in_the_chat(lab: Lab) -> None:
     notebook.run()
     for index in (1, 2):
         output = notebook.cell(index).output
-        for property, value in {"white-space": "pre", "border-top-style": "solid", "padding-left": r"1\d(\.\d+)?px"}.items():
+        for property, value in {
+            "white-space": "pre",
+            "border-top-style": "solid",
+            "padding-left": r"1\d(\.\d+)?px",
+        }.items():
             expect(output.locator("pre")).to_have_css(property, re.compile(rf"^{value}$"))
         cells = output.locator("tbody td")
         for place, side in enumerate(["start", "center", "right"]):

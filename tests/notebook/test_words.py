@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagednb.notebook.words import number_map, split_words, strip_quotes, text_list, text_value, whole_numbers
+from pagednb.notebook.words import (
+    number_map,
+    split_words,
+    strip_quotes,
+    text_list,
+    text_value,
+    unknown_word,
+    whole_numbers,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +85,12 @@ def test_a_list_of_quoted_texts_comes_back(texts: list[str]) -> None:
     if len(texts) > 1:
         assert text_list(typed) == texts
     assert [word.text for word in split_words(typed)] == [typed]
+
+
+def test_dashes_make_no_two_flags_alike() -> None:
+    flags = ["--stop", "-o", "--max-tokens"]
+    assert "Did you mean --max-tokens?" in str(unknown_word("flag", "--max-token", flags))
+    assert str(unknown_word("flag", "--json", flags)) == "Unknown flag '--json'. Choose from --stop, -o, --max-tokens."
 
 
 def test_lists_of_numbers() -> None:
