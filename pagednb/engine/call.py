@@ -143,7 +143,7 @@ class Call(Generic[Key]):
             letters = self._mailbox.take(deadline_s - time.perf_counter())
             for letter in letters:
                 if isinstance(letter, Failure):
-                    self._outputs.forget()
+                    self.abandon()  # what was sent after the failure, and before this was read, is running
                     raise letter.error
             outputs = self._outputs.process(letter for letter in letters if isinstance(letter, News))
             if outputs:

@@ -155,6 +155,20 @@ def test_faults_at_random_steps_reach_all_and_end_nothing(rig: tuple[LLMEngine, 
     assert_idle(engine)
 
 
+def test_what_a_caller_sends_before_it_hears_of_a_fault_goes_with_the_rest(rig: tuple[LLMEngine, RigExecutor]) -> None:
+    engine, executor = rig
+    executor.before_step = raiser(ZeroDivisionError())
+    with engine.open_call() as call:
+        call.submit("first", [5, 6, 7], params(1))
+        while not executor.num_resets:
+            time.sleep(0.001)
+        executor.before_step = lambda: time.sleep(0.002)
+        call.submit("second", [5, 6, 7], params(2, 200))
+        with pytest.raises(EngineStepError):
+            list(call.results())
+    assert_idle(engine)
+
+
 def test_a_fault_keeps_nothing_of_its_step_alive(rig: tuple[LLMEngine, RigExecutor]) -> None:
     engine, executor = rig
     held: list[weakref.ref[Any]] = []
