@@ -78,10 +78,12 @@ class Preview:
         return "\n".join(parts)
 
     def _repr_html_(self) -> str:
-        rows = [(prompt.row, f"{prompt.tokens:,}", prompt.note, prompt.prompt) for prompt in self.prompts]
-        shown = html_table(["row", "tokens", "note", "prompt"], rows)
-        shown = shown.replace("<td", "<td style='white-space:pre-wrap;text-align:left;vertical-align:top'")
-        return html_table(["", ""], self._lines()) + shown
+        facts = html_table((), self._lines(), texts=(0, 1))
+        rows = [(prompt.row, f"{prompt.tokens:,}", prompt.prompt) for prompt in self.prompts]
+        if not any(prompt.note for prompt in self.prompts):
+            return facts + html_table(("row", "tokens", "prompt"), rows, texts=(2,))
+        noted = [(*row, prompt.note) for row, prompt in zip(rows, self.prompts, strict=True)]
+        return facts + html_table(("row", "tokens", "prompt", "note"), noted, texts=(2, 3))
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         yield "rows", f"{self.num_rows:,} ({self.num_missing:,} with NA are not sent)"

@@ -174,7 +174,7 @@ class Review:
         cells = [(row, self.label(row), _percent(self.confidence(row)), self.text(row)) for row in rows]
         more = f"<p>and {len(self) - len(rows):,} more</p>" if len(self) > len(rows) else ""
         heading = f"<p>{self.num_reviewed:,} of {len(self):,} rows reviewed</p>"
-        return heading + html_table(("", self._into, "confidence", "text"), cells) + more
+        return heading + html_table(("", self._into, "confidence", "text"), cells, texts=(3,)) + more
 
     def _position(self, row: int) -> int:
         return int(self._rows.positions[self._checked(row)])

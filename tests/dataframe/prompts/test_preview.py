@@ -138,3 +138,11 @@ def test_mistakes_end_as_sentences(engine: FakeEngine) -> None:
     for options in (*wrong, {"truncate": "up"}, {"system": "no template here"}, {"system": 3}):
         with pytest.raises(OptionError):
             frame(DATA).preview("text", **options)
+
+
+def test_prompts_stand_flush_left_with_their_breaks_and_notes_where_there_are_any(engine: FakeEngine) -> None:
+    html = frame(pd.Series(["a\nb"])).preview()._repr_html_()
+    assert 'white-space:pre-wrap">a\nb</td>' in html and "text-align:left;vertical-align:top;white" in html
+    assert 'pre-wrap">prompt</th>' in html and ">note</th>" not in html
+    engine.resolved.max_model_len = engine.geometry.max_model_len = 10
+    assert "fails: at most 9 tokens fit</td>" in frame(pd.Series(["a" * 20])).preview()._repr_html_()
