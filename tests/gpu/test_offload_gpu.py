@@ -19,6 +19,7 @@ from pagednb.config import EngineConfig
 from pagednb.kernels.kernel_set import select_kernels
 from pagednb.models.decoder import Decoder
 from pagednb.models.host_arena import host_arena
+from pagednb.models.kept_weights import KeptWeights
 from pagednb.models.load import load_model
 from pagednb.models.offload_plan import plan_offload
 from pagednb.models.pinned_memory import pin
@@ -281,7 +282,7 @@ def test_the_device_holds_less_by_what_was_asked_for(tmp_path):
 def test_asleep_and_awake_again_it_says_the_same(folder, num_freed):
     with core_engine(folder, num_freed) as engine:
         expected = tokens_of(engine)
-        kept = engine.runner.keep_weights()
+        kept = KeptWeights.of(engine.runner.weights)
         config = EngineConfig(
             model=folder,
             device="cuda",
