@@ -90,7 +90,7 @@ class LlmCommands:
             self._conversations.pop(name, None)
 
     def _sleep(self, words: list[str]) -> None:
-        level, *rest = words or ["1"]
+        level, *rest = map(strip_quotes, words or ["1"])
         _refuse_words("sleep", rest)
         if level not in SLEEP_LEVELS:
             raise unknown_word("level", level, SLEEP_LEVELS)

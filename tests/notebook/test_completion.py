@@ -64,6 +64,7 @@ def test_llm(shell: RaisingShell, engine: ScriptedEngine, hub_cache: pathlib.Pat
     shell.run("%generate --chat Ada hi")
     assert completions(shell, "%llm un") == ["unload"]
     assert completions(shell, "%llm ")[:2] == ["load", "status"]
+    assert completions(shell, "%llm sleep ") == ["1", "2"]
     assert completions(shell, "%llm load Qwen/") == ["Qwen/Qwen3-0.6B"]
     assert completions(shell, "%llm load p") == ["pagednb/embedded"]
     assert completions(shell, "%llm load --gpu") == ["--gpu-memory-utilization"]
