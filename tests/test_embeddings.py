@@ -20,10 +20,12 @@ from pagednb.request import Pooling
 
 POOLINGS: tuple[Pooling, ...] = ("mean", "last", "cls")
 PROMPT_LENGTHS = (1, 2, 16, 17, 33, 48, 64)
+SWAP = {"swap_space": 0.001, "preemption_mode": "swap"}
 DISTURBANCES: dict[str, dict[str, Any]] = {
     "whole": {},
     "chunks of 9, launch-ahead": {"max_num_batched_tokens": 9, "block_size": 4, "launch_ahead": 1},
     "preemption, launch-ahead": {"num_gpu_blocks_override": 26, "block_size": 4, "launch_ahead": 1, "decode_steps": 4},
+    "preemption by swap": {"num_gpu_blocks_override": 26, "block_size": 4, "launch_ahead": 1, **SWAP},
 }
 
 
@@ -75,6 +77,7 @@ def test_equal_to_transformers_whatever_else_is_in_the_batch(
         else:
             np.testing.assert_allclose(update.embedding, expected(theirs, prompt, kind), atol=3e-4)
     assert (engine.scheduler.stats().num_preemptions > 0) == ("preemption" in disturbance)
+    assert (engine.scheduler.stats().num_blocks_swapped_in > 0) == ("swap" in disturbance)
     silent = CoreEngine(folder, max_model_len=96).tokens(prompts, [params] * len(prompts))
     assert [update.output_token_ids.tolist() for update in updates] == silent
 

@@ -23,11 +23,13 @@ BLOCK_SIZE = 8
 PROMPT_LENGTHS = (1, 2, 16, 17, 33, 48, 49, 64)
 SCORED = SamplingParams(temperature=0, max_tokens=5, ignore_eos=True, prompt_logprobs=3)
 PLAIN = dataclasses.replace(SCORED, prompt_logprobs=None)
+SWAP = {"swap_space": 0.001, "preemption_mode": "swap"}
 DISTURBANCES: dict[str, dict[str, Any]] = {
     "whole": {},
     "chunks of 7": {"max_num_batched_tokens": 7, "enable_prefix_caching": False},
     "chunks of 9, launch-ahead": {"max_num_batched_tokens": 9, "block_size": 4, "launch_ahead": 1},
     "preemption, launch-ahead": {"num_gpu_blocks_override": 24, "block_size": 4, "launch_ahead": 1, "decode_steps": 4},
+    "preemption by swap": {"num_gpu_blocks_override": 24, "block_size": 4, "launch_ahead": 1, **SWAP},
 }
 
 
@@ -82,6 +84,7 @@ def test_equal_to_transformers_whatever_else_is_in_the_batch(
         else:
             assert update.prompt_logprobs == ()
     assert (engine.scheduler.stats().num_preemptions > 0) == ("preemption" in disturbance)
+    assert (engine.scheduler.stats().num_blocks_swapped_in > 0) == ("swap" in disturbance)
     silent = CoreEngine(folder, max_model_len=96).tokens(prompts, [PLAIN] * len(prompts))
     assert [update.output_token_ids.tolist() for update in updates] == silent
 

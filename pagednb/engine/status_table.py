@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pagednb.engine.metrics import MemoryUse
     from pagednb.engine.status import EngineStatus
     from pagednb.scheduler.snapshot import RequestProgress
+    from pagednb.scheduler.stats import SchedulerStats
     from pagednb.sleep_state import SleepState
 
 _MAX_REQUESTS = 8
@@ -86,6 +87,8 @@ def sleep_text(asleep: SleepState) -> str:
 
 def state_of(request: RequestProgress) -> str:
     """Say in a word or two what a request is doing."""
+    if request.num_host_blocks:
+        return "swapped"
     if not request.num_blocks:
         return "preempted" if request.num_preemptions else "waiting"
     return "prefill" if request.is_prefilling else "decode"
@@ -108,7 +111,7 @@ def _figures(status: EngineStatus) -> Iterator[tuple[str, str]]:
     yield "KV blocks", _blocks(status)
     yield "KV waste", f"{scheduler.mean_waste:.1%} of the used slots held no token since loading"
     yield "prefix cache", f"{scheduler.prefix_hit_rate:.1%} of prompt tokens found"
-    yield "preemptions", f"{scheduler.num_preemptions:,}"
+    yield "preemptions", _preemptions(scheduler)
     yield (
         "memory",
         f"weights {bytes_text(memory.weight_bytes)}{_offloaded(memory)}, "
@@ -134,6 +137,15 @@ def _blocks(status: EngineStatus) -> str:
     return (
         f"{owned + shared:,} of {blocks.num_blocks:,} in use ({shared:,} of them shared), "
         f"{cached:,} keep a prefix, {free:,} free; {blocks.block_size} tokens each"
+    )
+
+
+def _preemptions(scheduler: SchedulerStats) -> str:
+    if not scheduler.num_host_blocks:
+        return f"{scheduler.num_preemptions:,}"
+    return (
+        f"{scheduler.num_preemptions:,}, {scheduler.num_swaps:,} of them by swap; "
+        f"{scheduler.num_used_host_blocks:,} of {scheduler.num_host_blocks:,} host blocks in use"
     )
 
 

@@ -31,6 +31,7 @@ class RequestProgress(NamedTuple):
         num_generated_tokens: tokens of its answer that are known, of ``max_tokens`` at most.
         num_preemptions: how often it was sent back to wait.
         num_blocks: length of its block table.
+        num_host_blocks: its blocks in host memory, while it waits after a preemption.
     """
 
     request_id: int
@@ -43,6 +44,7 @@ class RequestProgress(NamedTuple):
     max_tokens: int
     num_preemptions: int
     num_blocks: int
+    num_host_blocks: int = 0
 
     @property
     def priority(self) -> int:
@@ -85,7 +87,7 @@ def take_snapshot(books: Books, stats: SchedulerStats) -> SchedulerSnapshot:
         stats=stats,
         blocks=_block_map(books, rows),
         running=_running(books, rows),
-        waiting=tuple(_waiting(sequence) for sequence in books.waiting.front(MAX_WAITING_LISTED)),
+        waiting=tuple(_waiting(books, sequence) for sequence in books.waiting.front(MAX_WAITING_LISTED)),
     )
 
 
@@ -116,12 +118,14 @@ def _running(books: Books, rows: np.ndarray) -> tuple[RequestProgress, ...]:
         (table.max_total[rows] - table.num_prompt[rows]).tolist(),
         [sequence.num_preemptions for sequence in sequences],
         books.blocks.num_blocks[rows].tolist(),
+        [0] * len(rows),
     )
     return tuple(map(RequestProgress._make, zip(*fields, strict=True)))
 
 
-def _waiting(sequence: Sequence) -> RequestProgress:
+def _waiting(books: Books, sequence: Sequence) -> RequestProgress:
     request = sequence.request
+    swapped = books.swap_space.find(request.request_id)
     return RequestProgress(
         request_id=request.request_id,
         parent_id=request.parent_id,
@@ -133,4 +137,5 @@ def _waiting(sequence: Sequence) -> RequestProgress:
         max_tokens=request.max_tokens,
         num_preemptions=sequence.num_preemptions,
         num_blocks=0,
+        num_host_blocks=0 if swapped is None else len(swapped.host_block_ids),
     )

@@ -47,6 +47,11 @@ class SchedulerStats:
         """Share of admitted prompt tokens that need not be computed."""
         return self.num_prefix_tokens_hit / self.num_prefix_tokens_asked if self.num_prefix_tokens_asked else 0.0
 
+    @property
+    def host_usage(self) -> float:
+        """Share of the host blocks that are in use."""
+        return self.num_used_host_blocks / self.num_host_blocks if self.num_host_blocks else 0.0
+
 
 class SlotUse(NamedTuple):
     """Slots in block tables, slots in the blocks of those tables (shared ones once), and slots without a token."""

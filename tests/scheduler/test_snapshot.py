@@ -21,6 +21,7 @@ SETTINGS = {
     "chunks of 7": Setting(num_blocks=40, max_num_batched_tokens=7),
     "several steps at once": Setting(num_blocks=30, max_num_seqs=3, decode_steps=4, launch_ahead=1),
     "many rows": Setting(num_blocks=60, max_num_seqs=32, max_num_batched_tokens=512),
+    "swap": Setting(num_blocks=12, num_host_blocks=40, preemption_mode="swap"),
 }
 
 
@@ -82,6 +83,10 @@ def check_requests(snapshot: SchedulerSnapshot, books: Books) -> None:
     for request in (*snapshot.running, *snapshot.waiting):
         assert 0 <= request.num_generated_tokens <= request.max_tokens
         assert 0 <= request.num_computed_tokens <= request.num_prompt_tokens + request.max_tokens
+    num_host_blocks = sum(request.num_host_blocks for request in snapshot.waiting)
+    is_whole = len(snapshot.waiting) == len(waiting)
+    assert num_host_blocks == snapshot.stats.num_used_host_blocks or not is_whole
+    assert not any(request.num_host_blocks for request in snapshot.running)
     if snapshot.waiting and (first := books.waiting.peek()) is not None:
         assert snapshot.waiting[0].request_id == first.request.request_id
 
@@ -90,17 +95,18 @@ def check_requests(snapshot: SchedulerSnapshot, books: Books) -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_books_balance_under_random_traffic(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[BlockState] = set()
-    most_preempted = 0
+    most_preempted = most_host_blocks = 0
     step = Watcher.step
 
     def checked_step(watcher: Watcher) -> Any:
-        nonlocal most_preempted
+        nonlocal most_preempted, most_host_blocks
         updates = step(watcher)
         snapshot = watcher.core.scheduler.snapshot()
         check(snapshot, books_of(watcher))
         seen.update(map(BlockState, snapshot.blocks.states.tolist()))
         waits = max((request.num_preemptions for request in snapshot.waiting), default=0)
         most_preempted = max(most_preempted, waits)
+        most_host_blocks = max(most_host_blocks, snapshot.stats.num_used_host_blocks)
         return updates
 
     monkeypatch.setattr(Watcher, "step", checked_step)
@@ -109,6 +115,7 @@ def test_books_balance_under_random_traffic(name: str, seed: int, monkeypatch: p
     assert seen | never_cached == set(BlockState)
     if name == "tiny pool":
         assert 0 < most_preempted <= watcher.core.scheduler.stats().num_preemptions
+    assert (most_host_blocks > 0) == (name == "swap")
 
 
 def test_a_snapshot_does_not_change_with_the_engine() -> None:

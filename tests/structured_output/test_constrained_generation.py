@@ -7,6 +7,7 @@ import itertools
 import json
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,8 +69,11 @@ def test_greedy_answers_are_the_likeliest_that_match(llm: LLM, folder: pathlib.P
         assert found == expected or output.outputs[0].text == byte_level_backend().decode(expected)
 
 
+@pytest.mark.parametrize("mode", ["recompute", "swap"])
 @pytest.mark.parametrize("launch_ahead", [0, 1])
-def test_rows_in_company_and_after_preemption_answer_as_alone(folder: pathlib.Path, launch_ahead: int) -> None:
+def test_rows_in_company_and_after_preemption_answer_as_alone(
+    folder: pathlib.Path, launch_ahead: int, mode: str
+) -> None:
     """Twelve constrained and plain requests and forks on a cache that cannot hold them all.
 
     Alone each samples all of its tokens one by one; together, those that are forced are appended in runs.
@@ -84,7 +88,7 @@ def test_rows_in_company_and_after_preemption_answer_as_alone(folder: pathlib.Pa
     ]
     settings[6] = SamplingParams(regex="[a-e ]{20,60}", temperature=1.3, top_k=3, top_p=0.9, min_p=0.1, max_tokens=60)
 
-    def run(indexes: list[int], **options: int) -> list[list[int]]:
+    def run(indexes: list[int], **options: Any) -> list[list[int]]:
         engine = CoreEngine(
             folder, launch_ahead=launch_ahead, block_size=16, max_model_len=128, decode_steps=4, **options
         )
@@ -97,9 +101,11 @@ def test_rows_in_company_and_after_preemption_answer_as_alone(folder: pathlib.Pa
         updates = engine.finish(ids)
         if len(indexes) > 1:
             assert engine.scheduler.stats().num_preemptions > 0
+            assert (engine.scheduler.stats().num_blocks_swapped_in > 0) == (mode == "swap")
         return [update.output_token_ids.tolist() for update in updates]
 
-    together = run(list(range(12)), num_gpu_blocks_override=14, max_num_seqs=8)
+    swap = {"swap_space": 0.01, "preemption_mode": mode}
+    together = run(list(range(12)), num_gpu_blocks_override=14, max_num_seqs=8, **swap)
     by_itself = {"num_gpu_blocks_override": 60, "max_num_seqs": 2, "append_forced_tokens": False}
     alone = [tokens for index in range(12) for tokens in run([index], **by_itself)]
     assert together == alone
