@@ -25,12 +25,17 @@ _TYPES |= {"integer": (int, float), "number": (int, float)}
 
 @dataclasses.dataclass(frozen=True)
 class AnswerSchema:
-    """A schema in use. ``text`` is the compact JSON Schema, ``fields`` its tree.
+    """A schema in use.
 
-    ``types`` is the class or the dict of types that the user gave; None for JSON Schema.
+    Attributes:
+        types: the class or the dict of types that the user gave; None for JSON Schema.
+        given: the JSON Schema of that, descriptions and all; ``of`` makes this very schema of it, but for the types.
+        text: what the engine gets of it: compact, and narrower where it was open.
+        fields: its tree.
     """
 
     types: Any
+    given: str
     text: str
     fields: FieldSpec
 
@@ -46,7 +51,7 @@ class AnswerSchema:
         text = compact(json_schema)
         if not is_unicode(text):
             raise SchemaError("The schema is not valid Unicode (it holds a lone surrogate).", hint=CLEAN_UNICODE)
-        return cls(types, text, read_fields(json_schema))
+        return cls(types, json.dumps(json_schema, ensure_ascii=False), text, read_fields(json_schema))
 
     def parse(self, answer: str) -> dict[str, Any]:
         """Return the values of a whole answer, numbers in the type that their field has.

@@ -74,7 +74,7 @@ class ExtractedColumns:
     def _are_ours(self, rows: VerbRows) -> bool:
         """Whether the same cell made them: an extract with this very schema."""
         record = RunRecord.found(rows.data.attrs, self.error_into)
-        return record is not None and (record.schema, [*record.columns]) == (self.schema.text, self.names)
+        return record is not None and (record.schema, [*record.columns]) == (self.schema.given, self.names)
 
     def series_of(self, values: Sequence[Any], index: pd.Index) -> dict[str, pd.Series]:
         """Return the columns by name; ``values`` has None for a row without values."""

@@ -96,7 +96,7 @@ def extract(
         made=columns.names,
         holds=columns.holds,
         # a class that makes objects is no JSON
-        details={"into": into, "truncate": truncate, "schema": columns.schema.text if expand else None},
+        details={"into": into, "truncate": truncate, "schema": columns.schema.given if expand else None},
     )
     return start_run(verb.as_run(), options)
 

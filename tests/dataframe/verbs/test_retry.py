@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from typing import Annotated
 
 import pandas as pd
 import pytest
@@ -181,3 +182,14 @@ def test_failures_are_counted_in_the_whole_frame(engine: FakeEngine) -> None:
 def test_no_run_is_called_by_a_list(engine: FakeEngine) -> None:
     with pytest.raises(OptionError, match="which run made"):
         frame(labelled(engine)).retry(["label"])  # type: ignore[arg-type]
+
+
+def test_fields_are_asked_for_in_the_same_words(engine: FakeEngine) -> None:
+    engine.answer = lambda prompt: "no JSON"
+    schema = {"a": int, "b": Annotated[str, "the brand"]}
+    with pytest.warns(RowErrorsWarning):
+        before = frame(pd.DataFrame({"text": ["a", "b"]})).extract("text", schema=schema, cache=False)
+    engine.answer = lambda prompt: '{"a":1,"b":"x"}'
+    after = frame(before).retry("extracted")
+    assert after["a"].tolist() == [1, 1] and "the brand" in bytes(engine.calls[0].prompts[0]).decode()
+    assert sorted(engine.calls[1].prompts) == sorted(engine.calls[0].prompts)
