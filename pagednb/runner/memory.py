@@ -222,11 +222,21 @@ def _available_host_bytes() -> int:
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         available = int(fields["MemAvailable"].split()[0]) * 1024
-    limit = pathlib.Path("/sys/fs/cgroup/memory.max")
-    used = pathlib.Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
-        available = min(available, int(limit.read_text()) - int(used.read_text()))
-    return max(available, 0)
+    left = container_bytes_left(pathlib.Path("/sys/fs/cgroup"))
+    return max(available if left is None else min(available, left), 0)
+
+
+def container_bytes_left(folder: pathlib.Path) -> int | None:
+    """Return what the limits in a control group's ``folder`` leave this process; None where there are none.
+
+    The system's copies of files make room when it is needed: after loading, a checkpoint's would count as ours.
+    """
+    limit, used, stat = (folder / f"memory.{name}" for name in ("max", "current", "stat"))
+    if not (limit.exists() and used.exists() and stat.exists()) or limit.read_text().strip() == "max":
+        return None
+    counts = dict(line.split() for line in stat.read_text().splitlines())
+    copies_of_files = int(counts.get("inactive_file", 0)) + int(counts.get("active_file", 0))
+    return int(limit.read_text()) - int(used.read_text()) + copies_of_files
 
 
 def _physical_host_bytes() -> int:

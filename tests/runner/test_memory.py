@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from pagednb.errors import GPUMemoryError
-from pagednb.runner.memory import DeviceMemory, MemoryNeeds, blocks_that_fit, check_override_fits
+from pagednb.runner.memory import (
+    DeviceMemory,
+    MemoryNeeds,
+    blocks_that_fit,
+    check_override_fits,
+    container_bytes_left,
+)
 
 GIB = 2**30
 CUDA = torch.device("cuda", 0)
@@ -83,6 +89,16 @@ def test_the_cpu_cache_is_modest():
     assert (blocks_that_fit(NEEDS, memory, utilization=0.9) + 1) * NEEDS.bytes_per_block == 4 * GIB
     little = dataclasses.replace(memory, free_bytes=8 * GIB)
     assert (blocks_that_fit(NEEDS, little, utilization=0.9) + 1) * NEEDS.bytes_per_block == 2 * GIB
+
+
+def test_copies_of_files_do_not_fill_a_container(tmp_path):
+    assert container_bytes_left(tmp_path) is None
+    (tmp_path / "memory.current").write_text(f"{20 * GIB}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {4 * GIB}\ninactive_file {10 * GIB}\nactive_file {6 * GIB}\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert container_bytes_left(tmp_path) is None
+    (tmp_path / "memory.max").write_text(f"{32 * GIB}\n")
+    assert container_bytes_left(tmp_path) == 28 * GIB
 
 
 def test_host_memory_can_be_measured():

@@ -210,6 +210,18 @@ def test_it_wakes_with_as_many_blocks_as_it_had(folder: pathlib.Path, monkeypatc
     bed.core.shutdown()
 
 
+@pytest.mark.parametrize("options", [{"swap_space": 2**-10}, {"cpu_offload_gb": 2**-13}], ids=str)
+def test_what_else_lives_on_the_host_comes_and_goes_too(folder: pathlib.Path, options: dict[str, float]) -> None:
+    bed = Bed(folder, **options)
+    for level in (1, 2, 1):
+        bed.core.sleep(level)
+        bed.core.wake_up(no_progress)
+        bed.assert_awake()
+    bed.core.sleep(2)
+    bed.assert_asleep(2)
+    bed.core.shutdown()
+
+
 def test_dummy_weights_are_drawn_again_as_they_were(folder: pathlib.Path) -> None:
     bed = Bed(folder, load_format="dummy", seed=5)
     bed.core.sleep(2)
