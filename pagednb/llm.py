@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, Any]
 
-_RELOAD = "shutdown() gives the memory back, and LLM(...) loads the model again."
 _POOLING = "Only models that write text are served."
 _NOT_BUILT_YET = {
     "classify": "frame.llm.classify sorts texts into labels with a model that writes text.",
