@@ -265,8 +265,8 @@ class LLMEngine:
     def wake_up(self, *, progress: Progress | None = None) -> None:
         """Take the device again, with as many KV blocks as before. Does nothing when awake.
 
-        ``progress`` is called on this thread with (bytes loaded, bytes in all). Whatever it raises, and an interrupt,
-        leaves the engine asleep, to be woken up later.
+        ``progress`` is called on this thread with (bytes loaded, bytes in all). An interrupt, or what ``progress``
+        raises while weights arrive, leaves the engine asleep, to be woken up later.
 
         Raises:
             GPUMemoryError: others have taken the memory meanwhile.

@@ -35,7 +35,7 @@ class Sleeper:
         self._kept: KeptWeights | None = None
 
     def sleep(self, level: SleepLevel) -> None:
-        """Give the device back, weights last: a failure leaves the runner awake. A sleeper may drop its weights.
+        """Give the device back; a failure leaves the runner awake. Asleep at level 1, it can still go to level 2.
 
         Raises:
             GPUMemoryError: the host has no room for the weights.
