@@ -27,6 +27,7 @@ class WebServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 create_app(self._desk),
+                proxy_headers=False,  # nobody asks who the client is
                 log_config=None,  # what the host has set up for uvicorn's loggers, if anything, holds
                 server_header=False,
                 ws="none",

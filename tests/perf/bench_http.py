@@ -2,8 +2,9 @@
 
 Prompts are token ids, weights are random; the client is a process of its own (``http_client.py``). Before that the
 same requests run offline, unless ``--no-offline`` is given: the difference is what HTTP costs. ``--stream`` asks for
-streams. ``--device null`` has no model at all, which shows what the host does (a step takes ``--step-ms``); ``--model
-tiny --device cpu`` tries everything.
+streams. First of all a server of its own is started and ended, for the seconds from the start of its process to
+``/health`` 200 (not with ``--no-start``). ``--device null`` has no model at all, which shows what the host does (a
+step takes ``--step-ms``); ``--model tiny --device cpu`` tries everything.
 
 Host seconds are CPU time of the event loop's thread, of the engine's thread, of all threads of the server's process.
 ``--profile N`` adds the N functions that the event loop's thread was seen in most often.
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 import text_workload
 from null_engine import NullExecutor, null_engine
+from server_start import time_start
 from thread_sampler import ThreadSampler
 
 from pagednb.benchmark.workloads import TimedRequest, make_workload
@@ -79,8 +81,10 @@ def clocks(engine: LLMEngine) -> tuple[float, float, float]:
     return server_s, engine._loop.call(lambda core, counters: time.thread_time()), time.process_time()
 
 
-def time_served(engine: LLMEngine, server: Server, requests: list[TimedRequest], args: argparse.Namespace) -> None:
-    """Run the requests through HTTP and print what they took."""
+def time_served(
+    engine: LLMEngine, server: Server, requests: list[TimedRequest], args: argparse.Namespace
+) -> dict[str, Any]:
+    """Run the requests through HTTP, print what they took and return it."""
     engine.reset_prefix_cache()
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "pagednb-server"]
     before = clocks(engine)
@@ -111,6 +115,20 @@ def time_served(engine: LLMEngine, server: Server, requests: list[TimedRequest],
     print(json.dumps(line), flush=True)
     if sampler is not None:
         print(sampler.table(args.profile))
+    return line
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print what matters of each seed: seconds beside those offline, and what HTTP costs the host."""
+    print(f"{'seed':>6}{'offline s':>11}{'http s':>9}{'host ms/request':>17}{'host us/event':>15}{'p50 first ms':>14}")
+    for row in rows:
+        per_event = f"{1e6 * row['server_cpu_s'] / row['events']:.0f}" if row["events"] else "-"
+        offline = "-" if row["offline_s"] is None else f"{row['offline_s']:.2f}"
+        per_request = f"{1e3 * row['server_cpu_s'] / row['requests']:.2f}"
+        print(
+            f"{row['seed']:>6}{offline:>11}{row['seconds']:>9.2f}{per_request:>17}{per_event:>15}"
+            f"{row['first_byte_p50_ms']:>14.0f}"
+        )
 
 
 def load_engine(args: argparse.Namespace) -> LLMEngine:
@@ -143,23 +161,31 @@ def main() -> None:
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--step-ms", type=float, default=0.0, help="of an engine without a model")
     parser.add_argument("--no-offline", action="store_true")
+    parser.add_argument("--no-start", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--profile", type=int, default=0, metavar="N")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "pagednb-bench")
     args = parser.parse_args()
     os.environ.setdefault("PAGEDNB_PROGRESS", "0")
+    if not args.no_start and args.device != "null":
+        start = time_start(str(text_workload.prepare_model(args.model, args.folder)), device=args.device)
+        line = {name: round(seconds, 2) for name, seconds in start._asdict().items()}
+        print(json.dumps({"job": "start", "model": args.model, **line}), flush=True)
     begin_s = time.perf_counter()
     engine = load_engine(args)
     server = Server(engine, bind_listener("127.0.0.1", 0), ServerSettings(served_model_names=("bench",)))
     print(f"ready after {time.perf_counter() - begin_s:.1f} s", flush=True)
     vocab_size = engine.resolved.spec.vocab_size
     run_served(server, make_workload("chatlike", 0, vocab_size=vocab_size)[:32], stream=args.stream)
+    rows = []
     for seed in args.seeds:
+        offline_s = None
         requests = make_workload("chatlike", seed, vocab_size=vocab_size)[: args.requests]
         if not args.no_offline:
-            seconds = run_offline(engine, requests)
-            print(json.dumps({"job": "offline", "model": args.model, "seed": seed, "seconds": round(seconds, 3)}))
-        time_served(engine, server, requests, args)
+            offline_s = run_offline(engine, requests)
+            print(json.dumps({"job": "offline", "model": args.model, "seed": seed, "seconds": round(offline_s, 3)}))
+        rows.append({"seed": seed, "offline_s": offline_s, **time_served(engine, server, requests, args)})
+    print_table(rows)
     server.stop()
     engine.shutdown()
 
