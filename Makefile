@@ -8,9 +8,11 @@ IPYKERNELS := 6.31.0 7.1.0 7.3.0
 KERNEL_FOLDERS := $(IPYKERNELS:%=.cache/ipykernel/%)
 # the oldest pandas that is supported, beside the one in constraints.txt
 PANDAS_22 := .cache/pandas/2.2.3
+# other libraries' environments, for what they do with the server
+LOTUS := .cache/clients/lotus/.ready
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-ipykernels test-pandas22 test-gpu test-browser lint lab docs screenshots bench clean
+.PHONY: help demo test test-ipykernels test-pandas22 test-clients test-gpu test-browser lint lab docs screenshots bench clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -29,6 +31,9 @@ test-ipykernels: $(READY) $(KERNEL_FOLDERS)  ## Run the tests in real notebook k
 test-pandas22: $(READY) $(PANDAS_22)  ## Run the tests of dataframes again, on pandas 2.2.
 	PYTHONPATH=$(CURDIR)/$(PANDAS_22) $(BIN)/python -c 'import pandas; assert pandas.__version__.startswith("2.2.")'
 	PYTHONPATH=$(CURDIR)/$(PANDAS_22) $(BIN)/python -m pytest tests/dataframe --deselect tests/dataframe/kept/test_kills.py
+
+test-clients: $(READY) $(LOTUS)  ## Label a dataframe through the server with LOTUS (an environment of 500 MB in .cache/clients).
+	$(BIN)/python -m pytest tests/clients
 
 test-gpu:  ## Run the kernel, engine and parity tests on this machine's GPU, in the current Python environment.
 	python3 -m pytest tests/kernels tests/runner tests/gpu -m "gpu or not gpu"
@@ -69,6 +74,12 @@ $(KERNEL_FOLDERS): .cache/ipykernel/%: $(READY)
 $(PANDAS_22): $(READY)
 	rm -rf $@
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ pandas==$(@F) pytz tzdata
+
+$(LOTUS): tests/clients/lotus.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	touch $@
 
 # what an extra of pyproject.toml brings beyond the above
 $(VENV)/.%-ready: $(READY)
