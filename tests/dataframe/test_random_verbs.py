@@ -18,7 +18,6 @@ from support.random_frames import frames
 
 from pagednb import runtime
 from pagednb.dataframe.accessor import frame
-from pagednb.dataframe.accessors.pandas_accessors import FrameAccessor
 from pagednb.dataframe.results.last_run import last_run
 from pagednb.errors import EngineStepError, RowErrors, RowErrorsWarning
 

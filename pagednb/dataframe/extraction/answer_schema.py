@@ -12,6 +12,7 @@ import typing
 from typing import Any
 
 from pagednb.checks import CLEAN_UNICODE, is_unicode
+from pagednb.dataframe.results.whole_text import whole_text
 from pagednb.errors import SchemaError
 from pagednb.structured_output.field_spec import FieldSpec, read_fields
 from pagednb.structured_output.instances import instance_of
@@ -100,7 +101,7 @@ def _checked(name: str, value: Any, field: FieldSpec) -> Any:
 def _repaired(value: Any) -> Any:
     """Texts with U+FFFD for each lone surrogate, which JSON can write (``\\ud800``) and no column can hold."""
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return whole_text(value)
     if isinstance(value, list):
         return [_repaired(item) for item in value]
     if isinstance(value, dict):

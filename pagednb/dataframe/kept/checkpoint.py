@@ -147,7 +147,8 @@ def _read_part(path: pathlib.Path) -> list[tuple[int, bytes, str | None]]:
     try:
         table = parquet.read_table(path, columns=names, partitioning=None, use_threads=False)
     except (pyarrow.ArrowException, OSError) as error:  # only a device that lost power can leave such a file
-        message = f"The part {str(path)!r} is broken; its rows are computed again: {error}"
+        reason = str(error).partition("\n")[0]
+        message = f"The part {str(path)!r} is broken; its rows are computed again: {reason}"
         warnings.warn(message, UserWarning, stacklevel=callers_level())
         return []
     return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))

@@ -25,9 +25,12 @@ def unpack_answer(data: bytes) -> list[RequestOutput]:
     Raises:
         ValueError, LookupError, TypeError: ``data`` is something else.
     """
+    packed = json.loads(data)
+    if not isinstance(packed, list) or not packed or not all(packed):
+        raise ValueError("no answer")
     return [
         RequestOutput(request_id="", prompt=None, prompt_token_ids=(), outputs=tuple(map(_unpacked, completions)))
-        for completions in json.loads(data)
+        for completions in packed
     ]
 
 

@@ -16,6 +16,7 @@ from pagednb.dataframe.prompts.row_prompts import RowPrompts
 from pagednb.dataframe.prompts.truncation import TruncateOption, check_truncate, prompt_limit
 from pagednb.dataframe.results.html_table import html_table
 from pagednb.dataframe.results.measured_speed import last_speed
+from pagednb.dataframe.results.whole_text import whole_text
 from pagednb.errors import PagednbError
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class _Looker:
         if isinstance(text, PagednbError):
             return PromptPreview(position, "", 0, f"fails: {text.message}")
         if (reason := why_unrunnable(text)) is not None:
-            return PromptPreview(position, text, 0, f"fails: {reason}")
+            return PromptPreview(position, whole_text(text), 0, f"fails: {reason}")
         try:
             seen = self._seen(text)
             [num_tokens] = self._num_tokens([seen])

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pagednb.dataframe.results.record import RunRecord
+from pagednb.dataframe.results.whole_text import whole_text
 
 TEXT_DTYPE = "str" if int(pd.__version__.split(".")[0]) >= 3 else "string"
 """pandas' default dtype for text: ``str`` from 3.0 on, ``string`` before."""
@@ -56,5 +57,8 @@ def as_label(frame: pd.DataFrame, name: str) -> Hashable:
 
 
 def text_array(values: list[str | None]) -> Any:
-    """Return texts as an array of pandas' text dtype, None as NA."""
-    return pd.array(values, dtype=TEXT_DTYPE)
+    """Return texts as an array of pandas' text dtype, None as NA; lone surrogates, which it may refuse, as U+FFFD."""
+    try:
+        return pd.array(values, dtype=TEXT_DTYPE)
+    except UnicodeEncodeError:
+        return pd.array([value and whole_text(value) for value in values], dtype=TEXT_DTYPE)

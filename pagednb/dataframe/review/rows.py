@@ -12,6 +12,7 @@ import pandas as pd
 from pagednb.dataframe.prompts.row_prompts import frame_prompts
 from pagednb.dataframe.results.columns import as_label
 from pagednb.dataframe.results.record import RUNS
+from pagednb.dataframe.results.whole_text import whole_text
 from pagednb.errors import OptionError, TemplateError, nearest_name
 
 
@@ -40,8 +41,8 @@ class ReviewRows:
         """Return what a person reads to decide: the value of the one column, or a line for each."""
         values = [(name, value) for name, value in self.shown.iloc[position].items() if not _is_missing(value)]
         if self.shown.shape[1] == 1:
-            return "".join(str(value) for _, value in values)
-        return "\n".join(f"{name}: {value}" for name, value in values)
+            return whole_text("".join(str(value) for _, value in values))
+        return whole_text("\n".join(f"{name}: {value}" for name, value in values))
 
 
 def review_rows(
@@ -61,7 +62,7 @@ def review_rows(
     names = _shown_columns(frame, into) if columns is None else _given_columns(frame, columns)
     shown = frame[list(dict.fromkeys(names))]
     confidence = _confidence(frame, into, column, below)
-    keys = pd.util.hash_pandas_object(shown.astype(str), index=False).to_numpy()
+    keys = _keys(shown)
     is_readable = shown.notna().any(axis=1).to_numpy()
     order = _least_certain(column, confidence, below)
     order = order[is_readable[order]]
@@ -70,6 +71,16 @@ def review_rows(
     suggested = [value if known else None for value, known in zip(column.tolist(), is_known, strict=True)]
     choices = _labels(column) if labels is None else list(labels)
     return ReviewRows(order[firsts], keys, choices, suggested, confidence, shown)
+
+
+def _keys(shown: pd.DataFrame) -> np.ndarray:
+    """Return uint64 ``[num_rows]``; those of equal texts are equal, in every kernel."""
+    try:
+        keys = pd.util.hash_pandas_object(shown.astype(str), index=False)
+    except UnicodeEncodeError:
+        whole = shown.map(lambda value: whole_text(value) if isinstance(value, str) else value)
+        keys = pd.util.hash_pandas_object(whole.astype(str), index=False)
+    return np.asarray(keys)
 
 
 def _column(frame: pd.DataFrame, name: object, hint: str) -> pd.Series:

@@ -195,4 +195,6 @@ def test_answers_come_back_digit_by_digit() -> None:
     plain = CompletionOutput(index=0, text="", token_ids=(), finish_reason="stop", stop_reason=7)
     outputs = [RequestOutput(request_id="", prompt=None, prompt_token_ids=(), outputs=(plain, completion))] * 2
     assert unpack_answer(pack_answer(outputs)) == outputs
-    assert unpack_answer(pack_answer([])) == []
+    for none in (b"{}", b"[]", b"[[]]", b"3"):
+        with pytest.raises(ValueError, match="no answer"):
+            unpack_answer(none)

@@ -128,6 +128,7 @@ def test_empty_and_odd_rows(engine: FakeEngine) -> None:
     look = frame(pd.Series(["a\ud800", "b"], dtype=object)).preview()
     assert look.prompts[0].note.startswith("fails: The text is not valid Unicode") and not look.prompts[1].note
     assert (look.num_failing, look.num_distinct, look.num_counted) == (1, 1, 1)
+    assert "a\ufffd" in repr(look) and look._repr_html_().encode() and look.frame.shape == (2, 4)
 
 
 def test_mistakes_end_as_sentences(engine: FakeEngine) -> None:

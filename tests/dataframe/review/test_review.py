@@ -261,3 +261,13 @@ def test_rows_that_are_not_there_are_refused(row: int) -> None:
         with pytest.raises(OptionError, match=f"no row {row} in this review"):
             act(row)
     assert review.num_reviewed == 0
+
+
+def test_a_lone_surrogate_is_shown_and_decided_about() -> None:
+    data = pd.DataFrame({"text": pd.Series(["a\ud800", "b", "a\ud800"], dtype=object), "team": TEAM[:3]})
+    review = frame(data).review("team", below=None)
+    assert {review.text(row) for row in range(len(review))} == {"b", "a\ufffd"}
+    for row in range(len(review)):
+        review.relabel(row, "c")
+    review._repr_html_().encode()
+    assert reviewed(review.frame) == ["c", "c", "c"] and review.frame["text"][0] == "a\ud800"

@@ -317,3 +317,26 @@ def test_a_checkpoint_knows_the_words_of_the_verb(
     getattr(frame(few), verb)("Sort: {text}", checkpoint=tmp_path, **first)
     with pytest.raises(CheckpointError, match="belongs to another run"):
         getattr(frame(few), verb)("Sort: {text}", checkpoint=tmp_path, **second)
+
+
+def test_what_others_left_in_a_checkpoint_is_told_at_the_call_and_costs_no_row(
+    engine: FakeEngine, tmp_path: pathlib.Path
+) -> None:
+    data = tickets(["a", "b"])
+    frame(data).generate("text", checkpoint=tmp_path)
+    [part] = tmp_path.glob("part-*.parquet")
+    pd.read_parquet(part).assign(answer=["{}", '[[{"index":0}]]']).to_parquet(part)
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "part-foreign.parquet")
+    with pytest.warns(UserWarning, match="broken") as caught:
+        result = frame(data).generate("text", checkpoint=tmp_path, cache=False)
+    assert [(warning.filename, str(warning.message).count("\n")) for warning in caught] == [(__file__, 0)]
+    assert result["generated"].tolist() == ["a", "b"] and result.attrs["pagednb"]["computed"] == 2
+
+
+def test_a_torn_cache_is_told_at_the_call(engine: FakeEngine, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "answers.cache"
+    frame(tickets(["a", "b"])).generate("text", cache=path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.warns(UserWarning, match="unfinished") as caught:
+        frame(tickets(["a", "b"])).generate("text", cache=path)
+    assert [warning.filename for warning in caught] == [__file__]
