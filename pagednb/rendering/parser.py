@@ -14,6 +14,7 @@ from markdown_it.token import Token
 from pagednb.rendering.html_writer import HtmlWriter
 from pagednb.rendering.links import is_safe_link, link_bare_addresses, pictures_to_links
 from pagednb.rendering.math_rules import add_math
+from pagednb.rendering.quote_bounds import bound_quotes
 from pagednb.rendering.task_lists import mark_tasks
 
 MAX_NESTING = 24
@@ -35,6 +36,7 @@ def parser() -> MarkdownIt:
     made.core.ruler.push("bare_links", link_bare_addresses)
     made.core.ruler.push("tasks", mark_tasks)
     add_math(made)
+    bound_quotes(made)
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -157,3 +158,28 @@ def test_the_stylesheet_speaks_of_our_classes_only() -> None:
     assert "url(" not in css
     assert "@import" not in css
     assert set(re.findall(r"\.([a-z][\w-]*)", re.sub(r"\d\.\d+\w+", "", css))) <= set(re.findall(r"pnb-[\w-]+", css))
+
+
+def num_calls(text: str) -> int:
+    """Return how many functions drawing a text calls: its work, whatever the machine does meanwhile."""
+    calls: list[str] = []
+    render_markdown(text[:10])
+    sys.setprofile(lambda frame, event, value: calls.append(event))
+    try:
+        render_markdown(text)
+    finally:
+        sys.setprofile(None)
+    return len(calls)
+
+
+@pytest.mark.parametrize("depth", [3, 12, 23, 40])
+def test_lines_without_a_mark_are_not_looked_at_by_each_quote_before_them(depth: int) -> None:
+    lines = "b\n" * 500
+    assert num_calls(f"{'>' * depth} a\n{lines}") < 3 * num_calls(f"> a\n{lines}")
+    few = lines[:40]
+    assert num_calls(f"{'>' * depth} a\n{few}" * 20) < 4 * num_calls(f"> a\n{few}" * 20)
+
+
+def test_where_lines_without_a_mark_belong() -> None:
+    assert render_markdown("> > a\nb").count("<p>") == 1
+    assert render_markdown("> > > a\nb").endswith("</blockquote>\n<p>b</p>")
