@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -47,6 +48,13 @@ class Rig:
         (output,) = self.engine.generate([PROMPT], SamplingParams(seed=seed, max_tokens=20))
         assert output.outputs[0].token_ids == expected_tokens(seed, len(PROMPT), 20)
         return output.num_cached_tokens
+
+    def wait_for_a_command(self) -> None:
+        """Return when somebody has asked the engine thread for something."""
+        deadline_s = time.perf_counter() + 20
+        while not self.engine._loop._commands.qsize():
+            assert time.perf_counter() < deadline_s
+            time.sleep(0.001)
 
 
 @pytest.fixture(params=[0, 1], ids=["read at once", "launched ahead"])
@@ -134,6 +142,7 @@ def test_requests_under_way_are_not_put_to_sleep(rig: Rig) -> None:
         answers = pool.submit(rig.engine.generate, [PROMPT] * 3, SamplingParams(seed=7, max_tokens=20))
         assert is_running.wait(20)
         refused = pool.submit(rig.engine.sleep)
+        rig.wait_for_a_command()
         may_go_on.set()
         with pytest.raises(EngineBusyError, match=r"while 3 requests are under way\. .*%llm cancel"):
             refused.result(20)
@@ -146,9 +155,11 @@ def test_requests_under_way_are_not_put_to_sleep(rig: Rig) -> None:
 
 def test_it_sleeps_at_once_after_everything_was_cancelled(rig: Rig) -> None:
     """Steps of what was cancelled may still be on their way."""
+    rig.executor.before_step = lambda: rig.wait_for_a_command() if rig.executor.num_steps == 5 else None
     stream = rig.engine.stream(PROMPT, SamplingParams(max_tokens=200))
     next(stream)
     assert rig.engine.cancel_all() == 1
+    rig.executor.before_step = lambda: None
     rig.engine.sleep()
     with pytest.raises(RequestCancelledError):
         list(stream)
@@ -223,14 +234,16 @@ def test_a_device_that_is_lost_while_waking_ends_the_engine() -> None:
 def test_progress_of_waking_is_shown_on_the_callers_thread(rig: Rig) -> None:
     shown: list[tuple[int, int]] = []
     threads = set()
+    was_shown = threading.Event()
 
     def show(num_done: int, num_total: int) -> None:
         shown.append((num_done, num_total))
         threads.add(threading.current_thread())
+        was_shown.set()
 
     def load(progress: Callable[[int, int], None]) -> None:
         progress(3, 10)
-        assert threading.Event().wait(0.25) is False
+        assert was_shown.wait(20)
 
     rig.sleeper.while_waking = load
     rig.engine.sleep()
