@@ -132,3 +132,34 @@ def test_several_texts_a_row_are_lists() -> None:
     assert result["generated"].iloc[2] == alone
     series = data["text"].iloc[:3].llm.generate("{}", n=2, sample=1, **options)
     assert series.name == "text" and series.notna().sum() == 1
+
+
+def num_computed(result: pd.DataFrame) -> int:
+    """Prompt tokens of a run that were not in the KV cache."""
+    figures = result.attrs["pagednb"]
+    return int(figures["prompt_tokens"] - figures["cached_tokens"])
+
+
+@pytest.mark.usefixtures("loaded")
+def test_several_questions_find_the_rows_that_the_first_one_left() -> None:
+    engine = runtime.get_engine()
+    block_size = engine.geometry.block_size
+    data = pd.DataFrame(
+        {"text": [f"{word}? where is my order, it was late again! " * 3 for word in ("fox", "dog", "a")]}
+    )
+    lengths = [
+        len(ids) for ids in engine.encode([f"<s><user>{text}" for text in data["text"]], add_special_tokens=False)
+    ]
+    num_shareable = sum((length - 1) // block_size * block_size for length in lengths)
+    assert num_shareable >= 2 * block_size * len(data)
+    first, second, third = (
+        num_computed(data.llm.filter("{text}" + question, progress=False))
+        for question in ("is it late?", "is it lazy?", "is it over?")
+    )
+    assert max(second, third) <= first - num_shareable
+    options = {"multi": True, "progress": False}
+    one = num_computed(data.assign(text="!" + data["text"]).llm.classify("text", labels=["late"], **options))
+    many = num_computed(
+        data.assign(text="?" + data["text"]).llm.classify("text", labels=["late", "lazy", "over"], **options)
+    )
+    assert many <= one + 2 * (one - num_shareable)  # one row's questions share it, too

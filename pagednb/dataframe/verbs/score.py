@@ -75,7 +75,7 @@ def score(
 
     def columns(given: np.ndarray) -> dict[str, Any]:
         probabilities = given[:, 0]
-        expected = probabilities @ np.array(answers.numbers)
+        expected = (probabilities * np.array(answers.numbers)).sum(axis=-1)  # @ would round by the number of rows
         made: dict[str, Any] = {target.into: pd.arrays.FloatingArray(np.nan_to_num(expected), np.isnan(expected))}
         if probs:
             made[f"{target.into}_probs"] = probability_column(probabilities, answers.texts, rows.data.index)
