@@ -16,8 +16,8 @@ from pagednb.kv_cache.kv_store import KVStore
 from pagednb.runner.timed_span import TimedSpan
 from pagednb.sampling.transfer import to_device
 
-CHUNK_BYTES = 256 * 2**20
-"""Host memory taken at a time. Pinning so much takes about a tenth of a second, once."""
+CHUNK_BYTES = 64 * 2**20
+"""Host memory taken at a time: what a few requests need, pinned within a step or two."""
 STAGING_BYTES = 64 * 2**20
 """Of blocks that are gathered on the device before they leave it, or that arrive before they are spread."""
 

@@ -225,6 +225,7 @@ class Scheduler:
             num_used_host_blocks=swap_space.pool.num_used,
             num_blocks_swapped_out=counters.num_blocks_swapped_out,
             num_blocks_swapped_in=counters.num_blocks_swapped_in,
+            preemption_costs=self._books.costs,
         )
 
     def snapshot(self) -> SchedulerSnapshot:

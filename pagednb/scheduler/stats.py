@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+from pagednb.scheduler.preemption import PreemptionCosts
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerStats:
@@ -22,6 +24,7 @@ class SchedulerStats:
             memory, where ``num_swapped`` of the waiting requests have theirs now, ``num_used_host_blocks`` of
             ``num_host_blocks``.
         num_blocks_swapped_out, num_blocks_swapped_in: blocks copied to host memory and back.
+        preemption_costs: by which the next preemption is decided.
     """
 
     num_waiting: int
@@ -41,6 +44,7 @@ class SchedulerStats:
     num_used_host_blocks: int = 0
     num_blocks_swapped_out: int = 0
     num_blocks_swapped_in: int = 0
+    preemption_costs: PreemptionCosts = dataclasses.field(default_factory=PreemptionCosts)
 
     @property
     def prefix_hit_rate(self) -> float:
