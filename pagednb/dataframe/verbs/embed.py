@@ -14,4 +14,6 @@ def embed(self: Accessor, *args: Any, **options: Any) -> NoReturn:
     Raises:
         NotSupportedYetError: always.
     """
-    raise NotSupportedYetError("embed is not built yet.", hint="A sentence-embedding library serves until then.")
+    raise NotSupportedYetError(
+        "embed is not built yet for frames.", hint="LLM.embed(texts) gives the vectors: pagednb.load() returns an LLM."
+    )
