@@ -19,7 +19,8 @@ DEFAULT_PORT = 8000
 
 _DESCRIPTION = """\
 Load a model and serve it over HTTP, to OpenAI's clients and all that speak to vLLM: /v1/chat/completions,
-/v1/completions, /v1/models, /tokenize, /detokenize, /generate, /health, /version and /metrics.
+/v1/completions, /v1/embeddings, /v1/models, /score, /tokenize, /detokenize, /generate, /health, /version and
+/metrics.
 
 Only this machine can reach it unless --host says otherwise. No text of a request is ever logged."""
 
