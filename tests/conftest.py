@@ -7,6 +7,7 @@ machine with a CUDA device the kernel tests run on it, elsewhere in Triton's int
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import pytest
@@ -20,6 +21,9 @@ else:
     # no example has to be done in a given time: machines are busy
     hypothesis.settings.register_profile("pagednb", deadline=None)
     hypothesis.settings.load_profile("pagednb")
+
+# a shell starts what runs in the background with Ctrl-C ignored: tests that press it would wait for ever
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HAS_CUDA = torch.cuda.is_available()
 
