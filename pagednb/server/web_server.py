@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from pagednb.server.app import create_app
 from pagednb.server.desk import Desk
@@ -14,6 +17,9 @@ from pagednb.server.listener import BACKLOG
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
     from pagednb.server.settings import ServerSettings
+
+LOGGER = logging.getLogger("pagednb.server.connections")
+LOGGER.addHandler(logging.NullHandler())  # without one Python would print below whichever cell ran last
 
 STOP_S = 5
 """Clients that have not taken the end of their answer by then are cut off."""
@@ -30,6 +36,7 @@ class WebServer(uvicorn.Server):
                 proxy_headers=False,  # nobody asks who the client is
                 log_config=None,  # what the host has set up for uvicorn's loggers, if anything, holds
                 server_header=False,
+                http=_make_protocol,  # type: ignore[arg-type]  # called like a class
                 ws="none",
                 lifespan="on",
                 backlog=BACKLOG,
@@ -41,3 +48,10 @@ class WebServer(uvicorn.Server):
         """Tell everyone who waits, then end as uvicorn does."""
         self._desk.end_all()
         await super().shutdown(sockets)
+
+
+def _make_protocol(**options: Any) -> asyncio.Protocol:
+    """Return what reads one connection; its complaints of junk, which any port scan sends, go to a log of ours."""
+    protocol = AutoHTTPProtocol(**options)
+    protocol.logger = LOGGER  # type: ignore[attr-defined]  # of both of uvicorn's
+    return protocol

@@ -144,12 +144,17 @@ def test_no_text_of_a_request_is_logged(caplog: pytest.LogCaptureFixture, capfd:
         assert "treasure" not in text
 
 
-def test_connections_that_say_nothing_or_nonsense_are_harmless() -> None:
+def test_connections_that_say_nothing_or_nonsense_are_harmless(caplog: pytest.LogCaptureFixture) -> None:
     with serving_rig() as (client, _, _):
         host, port = client.base_url.host, client.base_url.port
         silent = [socket.create_connection((host, port)) for _ in range(20)]
-        for connection, junk in zip(silent, (b"\x00\x01", b"GET /", b"POST / HTTP/1.1\r\n\r\n"), strict=False):
+        upgrade = b"GET /health HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        for connection, junk in zip(silent, (b"\x00\x01", b"GET /", b"POST / HTTP/1.1\r\n\r\n", upgrade), strict=False):
             connection.sendall(junk)
+        for answered in (silent[2], silent[3]):
+            assert answered.recv(100).startswith(b"HTTP/1.1 ")
+        complaints = {record.name for record in caplog.records if record.levelno >= logging.WARNING}
+        assert complaints == {"pagednb.server.connections"}  # uvicorn's logger would print below a cell
         assert client.post("/v1/completions", json=PROMPT).status_code == 200
         for connection in silent:
             connection.close()
