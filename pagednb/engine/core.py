@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from pagednb.engine.faults import drop_frames
+from pagednb.engine.nan_rows import with_nan_failures
 from pagednb.engine.preemption_meter import PreemptionMeter
 from pagednb.engine.step_pacer import StepTiming
 from pagednb.engine.token_masks import TokenMaskBuilder
@@ -146,7 +147,7 @@ class EngineCore:
             return news
         oldest = self._in_flight.popleft()
         had_ended = oldest.pending.is_ready
-        output = oldest.pending.result()
+        output = with_nan_failures(oldest.plan, oldest.pending.result())
         self._record(oldest, output, was_awaited=not had_ended)
         return _one_each(news, self.scheduler.update(oldest.plan, output))
 
@@ -239,6 +240,7 @@ class EngineCore:
         self.busy_s += end_s - max(step.begin_s, last_end_s)
         device_s = end_s - last_end_s if output.device_s is None else output.device_s
         device_s = min(device_s, end_s - step.begin_s)  # the time from end to end counts an idle device too
+        device_s = max(device_s - (output.swap_s or 0.0), 0.0)  # moves of blocks say nothing about the next step
         meter = self._preemption_meter
         if meter is not None and meter.record(plan, device_s=device_s, swap_s=output.swap_s):
             self.scheduler.set_preemption_costs(meter.costs)

@@ -5,7 +5,6 @@ Used by the engine core, on the engine thread, which hands the figures to the sc
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 
 from pagednb.scheduler.output import SchedulerOutput
@@ -15,7 +14,8 @@ PRIOR_BYTES_PER_S = 25e9
 """Taken for the bus until blocks have moved: what a 16-lane slot of the fourth generation does. A bus that is slower
 costs one slow swap before it is known; for one that is faster, requests of small models are computed again at first."""
 
-_NUM_REMEMBERED = 9  # the median of so many: first steps compile kernels and first moves take memory
+NUM_REMEMBERED = 16
+"""Steps that count: enough to even them out, few enough to forget those that compiled kernels."""
 _MIN_TOKENS_MEASURED = 256  # smaller steps read weights, whatever the number of tokens
 
 
@@ -24,26 +24,36 @@ class PreemptionMeter:
 
     def __init__(self, *, block_bytes: int) -> None:
         self.costs = PreemptionCosts(move_s_per_block=block_bytes / PRIOR_BYTES_PER_S)
-        self._move_s: deque[float] = deque(maxlen=_NUM_REMEMBERED)  # of a block
-        self._compute_s: deque[float] = deque(maxlen=_NUM_REMEMBERED)  # of a token
+        self._moves = _Pace()
+        self._prompts = _Pace()
 
     def record(self, plan: SchedulerOutput, *, device_s: float, swap_s: float | None) -> bool:
-        """Learn from a step that took ``device_s``, ``swap_s`` of it for its moves; return whether costs changed."""
+        """Learn from a step whose moves took ``swap_s`` and all else ``device_s``; return whether costs changed."""
         num_moved = len(plan.swap_outs) + len(plan.swap_ins)
-        if num_moved and swap_s is not None:
-            self._move_s.append(swap_s / num_moved)
-        num_prompt_tokens = plan.num_tokens - len(plan.decode_rows)
-        has_computed = num_prompt_tokens >= _MIN_TOKENS_MEASURED
+        has_moved = num_moved > 0 and swap_s is not None
+        if has_moved:
+            self._moves.add(swap_s or 0.0, num_moved)
+        has_computed = plan.num_tokens - len(plan.decode_rows) >= _MIN_TOKENS_MEASURED
         if has_computed:
-            self._compute_s.append(max(device_s - (swap_s or 0.0), 0.0) / plan.num_tokens)
-        if not (num_moved or has_computed):
-            return False
-        self.costs = PreemptionCosts(
-            move_s_per_block=_median(self._move_s, self.costs.move_s_per_block),
-            compute_s_per_token=_median(self._compute_s, self.costs.compute_s_per_token),
-        )
-        return True
+            self._prompts.add(device_s, plan.num_tokens)
+        if has_moved or has_computed:
+            self.costs = PreemptionCosts(
+                move_s_per_block=self._moves.seconds_each(self.costs.move_s_per_block),
+                compute_s_per_token=self._prompts.seconds_each(self.costs.compute_s_per_token),
+            )
+        return has_moved or has_computed
 
 
-def _median(values: deque[float], prior: float) -> float:
-    return statistics.median(values) if values else prior
+class _Pace:
+    """Seconds for one of something, over the last times that many were done at once."""
+
+    def __init__(self) -> None:
+        self._done: deque[tuple[float, int]] = deque(maxlen=NUM_REMEMBERED)
+
+    def add(self, seconds: float, count: int) -> None:
+        self._done.append((seconds, count))
+
+    def seconds_each(self, prior: float) -> float:
+        if not self._done:
+            return prior
+        return sum(seconds for seconds, _ in self._done) / sum(count for _, count in self._done)

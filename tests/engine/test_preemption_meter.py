@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pagednb.engine.preemption_meter import PRIOR_BYTES_PER_S, PreemptionMeter
+from pagednb.engine.preemption_meter import NUM_REMEMBERED, PRIOR_BYTES_PER_S, PreemptionMeter
 from pagednb.scheduler.output import PrefillChunk, SchedulerOutput
 from pagednb.scheduler.preemption import PreemptionCosts
 
@@ -31,11 +31,11 @@ def test_before_anything_was_measured_there_is_a_prior() -> None:
 
 def test_large_prompts_and_moves_are_measured_apart() -> None:
     meter = PreemptionMeter(block_bytes=BLOCK_BYTES)
-    assert meter.record(plan(prompt_tokens=400, decodes=100, outs=10, ins=30), device_s=6.0, swap_s=1.0)
+    assert meter.record(plan(prompt_tokens=400, decodes=100, outs=10, ins=30), device_s=5.0, swap_s=1.0)
     assert meter.costs == PreemptionCosts(move_s_per_block=1 / 40, compute_s_per_token=5 / 500)
     assert meter.record(plan(decodes=100, ins=10), device_s=6.0, swap_s=1.0)
     assert meter.costs.compute_s_per_token == 5 / 500
-    assert meter.costs.move_s_per_block == pytest.approx((1 / 40 + 1 / 10) / 2)
+    assert meter.costs.move_s_per_block == pytest.approx(2 / 50), "larger moves count for more"
 
 
 def test_small_steps_say_nothing() -> None:
@@ -48,6 +48,6 @@ def test_small_steps_say_nothing() -> None:
 
 def test_a_slow_first_step_is_soon_forgotten() -> None:
     meter = PreemptionMeter(block_bytes=BLOCK_BYTES)
-    for seconds in (90.0, 0.5, 0.5):
-        meter.record(plan(prompt_tokens=500, ins=5), device_s=2 * seconds, swap_s=seconds)
+    for seconds in [90.0] + [0.5] * NUM_REMEMBERED:
+        meter.record(plan(prompt_tokens=500, ins=5), device_s=seconds, swap_s=seconds)
     assert meter.costs == PreemptionCosts(move_s_per_block=0.1, compute_s_per_token=0.001)
