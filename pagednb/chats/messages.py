@@ -6,6 +6,7 @@ question takes its place, and a prompt that was too long once does not spoil the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
@@ -13,6 +14,13 @@ from pagednb.chats.turn import Role, Turn
 from pagednb.errors import PromptError
 
 Message = dict[str, str]
+
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
+def whole_characters(text: str) -> str:
+    """Return ``text`` with U+FFFD for each half of a character: browsers cut emojis, and no message can hold a half."""
+    return _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def messages_of(turns: Iterable[Turn], *, system: str = "") -> list[Message]:
@@ -59,4 +67,9 @@ def _checked(index: int, message: Any) -> tuple[str, str]:
         raise PromptError(f"Message {index} has the role {role!r}.", hint="Use system, user or assistant.")
     if not isinstance(content, str):
         raise PromptError(f"The content of message {index} is of type {type(content).__name__}.", hint="Give text.")
+    if _HALF_CHARACTER.search(content):
+        raise PromptError(
+            f"The content of message {index} is not valid Unicode (it holds a lone surrogate).",
+            hint="Clean it with text.encode('utf-8', 'replace').decode().",
+        )
     return role, content

@@ -16,7 +16,7 @@ from typing import Any
 from pagednb.chats.chat_options import ChatOptions
 from pagednb.chats.conversation_tree import OPENING, ConversationTree
 from pagednb.chats.generation import Generation
-from pagednb.chats.messages import messages_of
+from pagednb.chats.messages import messages_of, whole_characters
 from pagednb.chats.pending_answer import PendingAnswer
 from pagednb.chats.turn import Role, Turn
 from pagednb.errors import OptionError
@@ -227,4 +227,4 @@ def _spoken(text: Any) -> str:
     """Return what somebody said, or raise OptionError if it is nothing."""
     if not isinstance(text, str) or not text.strip():
         raise OptionError("There is nothing to say.", hint="Give a text.")
-    return text
+    return whole_characters(text)

@@ -11,6 +11,7 @@ import re
 from functools import cache
 
 from pagednb.rendering.growing_place import TAIL
+from pagednb.rendering.safe_text import safe_text
 from pagednb.rendering.sanitiser import sanitised
 from pagednb.rendering.streamed import StreamedMarkdown
 from pagednb.rendering.stylesheet import stylesheet
@@ -39,7 +40,7 @@ def element(*parts: str) -> str:
 
 def own_html(text: str) -> str:
     """Return the HTML that a model wrote: structure and text, without scripts, styles, pictures and forms."""
-    return sanitised(text)
+    return sanitised(safe_text(text))
 
 
 def thought_html(shown: str, *, is_growing: bool = False) -> str:

@@ -60,6 +60,15 @@ def test_messages_that_are_none_are_refused(messages: Any) -> None:
         pnb.chat(messages=messages)
 
 
+def test_half_a_character_reaches_neither_model_nor_page(engine: StreamingEngine) -> None:
+    """A browser that cuts an emoji sends half of it, which no message can hold."""
+    chat = pnb.chat()
+    chat.ask("Hi \ud83c")
+    assert chat.turns[0].text == "Hi \N{REPLACEMENT CHARACTER}"
+    with pytest.raises(PromptError, match="message 0 is not valid Unicode"):
+        pnb.chat(messages=[{"role": "user", "content": "\ud83c"}])
+
+
 def test_branches_from_python(engine: StreamingEngine) -> None:
     chat = pnb.chat()
     chat.ask("Hello")

@@ -72,7 +72,7 @@ def test_prose_brings_no_stylesheet_and_code_does() -> None:
     final = ANSWER_FORMATS["markdown"].final
     assert "<style>" not in final(["Some **prose**, $5."], None)["text/html"]
     shown = final([MARKDOWN], None)["text/html"]
-    assert shown.startswith("<style>.pnb-markdown {") and shown.count("<style>") == 1
+    assert shown.startswith("<style>.pnb-markdown:not(#pnb) {") and shown.count("<style>") == 1
     assert len(shown) < 12_000
 
 
