@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -27,9 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(folder: pathlib.Path) -> Iterator[None]:
-    pagednb.load(folder, device="cpu", dtype="float32", max_model_len=MAX_MODEL_LEN, max_num_seqs=3)
-    yield
+def loaded(folder: pathlib.Path) -> Iterator[pagednb.LLM]:
+    yield pagednb.load(folder, device="cpu", dtype="float32", max_model_len=MAX_MODEL_LEN, max_num_seqs=3)
     pagednb.unload()
     accessor.unregister()
 
@@ -163,3 +163,19 @@ def test_several_questions_find_the_rows_that_the_first_one_left() -> None:
         data.assign(text="?" + data["text"]).llm.classify("text", labels=["late", "lazy", "over"], **options)
     )
     assert many <= one + 2 * (one - num_shareable)  # one row's questions share it, too
+
+
+def test_several_jobs_and_a_chat_share_the_engine(loaded: pagednb.LLM) -> None:
+    data = pd.DataFrame({"text": [f"order {row} is late" for row in range(40)]})
+    options: dict[str, Any] = {"max_tokens": 5, "cache": False}
+    greedy = pagednb.SamplingParams(temperature=0, max_tokens=6)
+    asked = [{"role": "user", "content": "where is my order?"}]
+    alone = loaded.chat(asked, greedy, use_tqdm=False)[0].text
+    generated = data.llm.generate("{text}?", progress=False, **options)
+    jobs = [data.llm.generate("{text}?", background=True, **options) for _ in range(2)]
+    labelling = data.llm.classify("text", labels=["late", "lazy"], background=True, cache=False)
+    assert loaded.chat(asked, greedy, use_tqdm=False)[0].text == alone
+    for job in jobs:
+        pd.testing.assert_frame_equal(job.result(), generated)
+    labelled = data.llm.classify("text", labels=["late", "lazy"], progress=False, cache=False)
+    assert labelling.result()["label"].tolist() == labelled["label"].tolist()
