@@ -75,8 +75,9 @@ def classify(
             A thinking model answers without thinking.
 
     Raises:
-        OptionError: no labels, one that is blank or comes twice, a wrong option, an example with another label.
-        TemplateError, EngineNotLoadedError, CheckpointError, RowErrors: as in ``generate``.
+        OptionError: no labels, one that is blank or comes twice, two that are the same tokens, a wrong option, an
+            example with another label.
+        TemplateError, ContextLengthError, EngineNotLoadedError, CheckpointError, RowErrors: as in ``generate``.
     """
     refuse_sampling(classify, unknown)
     require_flags(multi=multi, confidence=confidence, probs=probs)

@@ -92,7 +92,9 @@ def generate(
     deterministic. ``attrs["pagednb"]`` of the result holds the run's figures.
 
     Raises:
-        TemplateError: ``template`` is no column and has no field, or an unknown one.
+        TemplateError: ``template`` is no column and has no field, or one that is unknown or that no value of its
+            column's type can fill.
+        ContextLengthError: what stands around the values is longer than the model's context.
         OptionError: an unknown option or a value out of range.
         EngineNotLoadedError: nothing was loaded.
         CheckpointError: the checkpoint belongs to another run; says what differs.
