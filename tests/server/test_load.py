@@ -6,6 +6,7 @@ import asyncio
 import gc
 import random
 import threading
+from collections import Counter
 
 import httpx
 from support.engine_rig import expected_tokens, make_engine
@@ -58,6 +59,25 @@ def test_a_storm_of_streams_leaves_nothing_behind() -> None:
     engine.shutdown()
     gc.collect()
     assert not [each for each in gc.get_objects() if type(each) is ServedCall]
+
+
+def test_a_second_storm_leaves_as_much_as_the_first() -> None:
+    engine, _ = make_engine(**RIG)
+    server = start(engine)
+    left = []
+    for seed in (2, 3):
+        asyncio.run(storm(server.url, random.Random(seed)))
+        wait_until(lambda: is_idle(engine))
+        wait_until(lambda: not server._web.server_state.connections)
+        gc.collect()
+        kinds = Counter(type(each) for each in gc.get_objects())
+        left.append(
+            {kind: num for kind, num in kinds.items() if str(kind.__module__).startswith(("pagednb", "asyncio"))}
+        )
+    for kind, num in left[1].items():
+        assert num <= left[0].get(kind, 0) + 5, kind
+    server.stop()
+    engine.shutdown()
 
 
 def test_a_thousand_answers_in_one_piece_wake_the_event_loop_once_a_step_at_most() -> None:
