@@ -6,6 +6,7 @@ be used again at once, on either side. Which host block belongs to whom is the s
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Iterator
 
@@ -84,13 +85,20 @@ class HostKVStore:
 
     def _take_chunk(self) -> torch.Tensor:
         chunk = self._kv_store.new_blocks(self._blocks_per_chunk, device=torch.device("cpu"))
-        if self._device.type == "cuda":
-            # torch's own pinned memory comes in powers of two and stays with the process
-            runtime = torch.cuda.cudart()
-            if int(runtime.cudaHostRegister(chunk.data_ptr(), chunk.nbytes, 0)) == 0:
-                # not at the end of the process: there the engine's thread may still copy, and the system unpins itself
-                weakref.finalize(self, _unpin, chunk, torch.cuda.current_stream(self._device)).atexit = False
+        if self._device.type == "cuda" and _pin(chunk, self._device):
+            # not at the end of the process: there the engine's thread may still copy, and the system unpins by itself
+            weakref.finalize(self, _unpin, chunk, torch.cuda.current_stream(self._device)).atexit = False
         return chunk
+
+
+def _pin(chunk: torch.Tensor, device: torch.device) -> bool:
+    """Pin host memory; return whether the system lets us. Torch's own pinned memory would stay with the process."""
+    if int(torch.cuda.cudart().cudaHostRegister(chunk.data_ptr(), chunk.nbytes, 0)) == 0:
+        return True
+    # CUDA reports the failure once more, to whoever launches a kernel next on this thread
+    with contextlib.suppress(RuntimeError):
+        torch.ones(1, device=device)
+    return False
 
 
 def _unpin(chunk: torch.Tensor, stream: torch.cuda.Stream) -> None:

@@ -88,7 +88,8 @@ def test_blocks_come_back_anywhere_as_they_were(
 def test_memory_is_pinned_where_the_system_allows(monkeypatch: pytest.MonkeyPatch, refuses_to_pin: bool) -> None:
     store, blocks = make_store(), np.arange(1, 50)
     if refuses_to_pin:
-        refusing = SimpleNamespace(cudaHostRegister=lambda *_: 1)
+        register = torch.cuda.cudart().cudaHostRegister
+        refusing = SimpleNamespace(cudaHostRegister=lambda *_: register(0, 0, 0))
         monkeypatch.setattr(torch.cuda, "cudart", lambda: refusing)
     host = HostKVStore(store, 60, CUDA)
     expected = blocks_of(store, blocks)
