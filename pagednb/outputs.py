@@ -128,5 +128,8 @@ class RequestOutput:
         return "\n\n---\n\n".join(output.text for output in self.outputs)
 
     def _repr_html_(self) -> str:
-        parts = (f"<pre style='white-space:pre-wrap'>{html.escape(output.text)}</pre>" for output in self.outputs)
+        parts = (
+            f"<pre style='white-space:pre-wrap;word-break:normal'>{html.escape(output.text)}</pre>"
+            for output in self.outputs
+        )
         return "<hr>".join(parts)

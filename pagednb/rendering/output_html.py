@@ -17,8 +17,10 @@ from pagednb.rendering.streamed import StreamedMarkdown
 from pagednb.rendering.stylesheet import stylesheet
 
 CURSOR = " ▌"
-# formulas are MathML already; a front end that looks for TeX would find prices
-_OPENING = '<div class="pnb-markdown tex2jax_ignore mathjax_ignore">'
+NO_TEX = "tex2jax_ignore mathjax_ignore"
+"""Classes of an element in which a front end looks for no TeX: formulas are MathML already, it would find prices, and
+a hostile macro that grows without end takes the whole page down."""
+_OPENING = f'<div class="pnb-markdown {NO_TEX}">'
 _RULE = "\n<hr>\n"
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _STYLED = 'class="pnb-'
@@ -50,7 +52,8 @@ def thought_html(shown: str, *, is_growing: bool = False) -> str:
 
 def said_html(text: str) -> str:
     """Return what a person wrote, as it was typed."""
-    return f"<div style='white-space:pre-wrap;overflow-wrap:anywhere'>{html.escape(text, quote=False)}</div>"
+    said = html.escape(text, quote=False)
+    return f"<div class='{NO_TEX}' style='white-space:pre-wrap;overflow-wrap:anywhere'>{said}</div>"
 
 
 def note_html(text: str) -> str:

@@ -26,6 +26,10 @@ CHAT = """said = [{"role": role, "content": attack} for attack in attacks for ro
 chat = pnb.chat(messages=said)
 chat"""
 FROZEN = "chat.freeze()"
+TURNS = "display(*chat.turns)"
+OUTPUTS_OF_LLM = """from pagednb.outputs import CompletionOutput, RequestOutput
+completions = tuple(CompletionOutput(index=i, text=text, token_ids=()) for i, text in enumerate(attacks))
+RequestOutput(request_id='0', prompt=None, prompt_token_ids=(), outputs=completions)"""
 BELOW_CELLS = """for attack in attacks:
     display(ANSWER_FORMATS["{name}"].final([attack], "a note"), raw=True)"""
 STREAMED = """for attack in attacks:
@@ -69,7 +73,7 @@ def assert_inert(page: Page, selector: str) -> None:
 
 
 def test_in_the_chat(probed: Page, lab: Lab) -> None:
-    notebook = lab.open([SETUP, CHAT, FROZEN])
+    notebook = lab.open([SETUP, CHAT, FROZEN, TURNS, OUTPUTS_OF_LLM])
     notebook.run()
     expect(probed.locator(ANSWERS)).to_have_count(len(ATTACKS))
     expect(probed.locator('.pnb-chat article[data-role="user"]').first).to_contain_text("<script>pwned()</script>")

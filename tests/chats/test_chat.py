@@ -170,6 +170,7 @@ def test_what_is_frozen_survives_without_a_kernel(engine: StreamingEngine) -> No
     assert "> Is <b>this</b>\n> quoted?" in markdown and "**System**\n\n> Be <brief>." in markdown
     assert markdown.endswith("x = 1\n```"), "an open fence would take in what follows"
     assert "You: Is" in repr(frozen)
+    assert "mathjax_ignore" in html, "a price is no formula, and a macro must not run"
 
 
 def test_a_turn_below_a_cell_is_drawn_safely(engine: StreamingEngine) -> None:

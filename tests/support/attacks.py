@@ -6,6 +6,8 @@ other, and looks at what is drawn. ``ATTACKS`` maps a name to markdown.
 
 from __future__ import annotations
 
+from support.stranger_attacks import STRANGER_ATTACKS
+
 _PLAIN_HTML = {
     "script": "<script>pwned()</script>",
     "script in capitals": "<SCRIPT>pwned()</SCRIPT>",
@@ -158,4 +160,4 @@ _MUTATIONS = {
     "nested formatting": "<b><i></b><a href=javascript:pwned()></i>x</a>",
 }
 
-ATTACKS: dict[str, str] = {**_PLAIN_HTML, **_LINKS, **_PLACES, **_TEX, **_MUTATIONS}
+ATTACKS: dict[str, str] = {**_PLAIN_HTML, **_LINKS, **_PLACES, **_TEX, **_MUTATIONS, **STRANGER_ATTACKS}
