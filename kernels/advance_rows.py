@@ -60,6 +60,6 @@ def _advance_rows_kernel(
     is_sampled = index < num_sampled
     rows = tl.load(sampled_rows_ptr + index, mask=is_sampled, other=scratch_row)
     token_ids = tl.load(token_ids_ptr + index, mask=is_sampled, other=0)
-    tl.store(last_token_ptr + rows, token_ids, mask=rows != scratch_row)
+    tl.store(last_token_ptr + rows, tl.maximum(token_ids, 0), mask=rows != scratch_row)
     if out_ptr is not None:
         tl.store(out_ptr + index * out_stride, token_ids, mask=is_sampled)

@@ -67,18 +67,18 @@ def sample_tokens(
         has_filters: False promises that no sampled row has a top-k, top-p or min-p, and skips them.
 
     Returns:
-        int64 ``[num_rows]``.
+        int64 ``[num_rows]``; -1 for a row whose logits are all NaN. With some of them NaN it may be -1 or a token.
     """
     tokens = logits.argmax(dim=-1)
     rows = (temperature >= GREEDY_TEMPERATURE).nonzero().squeeze(1)
-    if rows.numel() == 0:
-        return tokens
-    scaled = logits[rows].float() * (1.0 / temperature[rows]).unsqueeze(1)
-    if has_filters:
-        threshold = filter_threshold(scaled, top_k[rows], top_p[rows], min_p[rows])
-        scaled = scaled.masked_fill(scaled < threshold.unsqueeze(1), -torch.inf)
-    tokens[rows] = _draw(scaled, seeds[rows], positions[rows])
-    return tokens
+    if rows.numel():
+        scaled = logits[rows].float() * (1.0 / temperature[rows]).unsqueeze(1)
+        if has_filters:
+            threshold = filter_threshold(scaled, top_k[rows], top_p[rows], min_p[rows])
+            scaled = scaled.masked_fill(scaled < threshold.unsqueeze(1), -torch.inf)
+        tokens[rows] = _draw(scaled, seeds[rows], positions[rows])
+    chosen = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
+    return tokens.masked_fill(chosen.isnan(), -1)
 
 
 def _draw(scaled: torch.Tensor, seeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:

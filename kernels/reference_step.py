@@ -79,12 +79,12 @@ def advance_rows(
     Args:
         state: the rows, updated in place.
         inputs: the pass.
-        token_ids: int64 ``[num_sampled]``.
+        token_ids: int64 ``[num_sampled]``; a negative one, of a row that could not be sampled, goes on as token 0.
         out: int64 ``[num_sampled]``, a copy of ``token_ids`` goes there; of any stride. None makes none.
     """
     is_live = inputs.rows != state.scratch_row
     state.num_computed[inputs.rows[is_live]] = inputs.seq_lens[is_live].long()
     is_live = inputs.sampled_rows != state.scratch_row
-    state.last_token[inputs.sampled_rows[is_live]] = token_ids[is_live]
+    state.last_token[inputs.sampled_rows[is_live]] = token_ids[is_live].clamp(min=0)
     if out is not None:
         out.copy_(token_ids)

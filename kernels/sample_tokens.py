@@ -114,7 +114,7 @@ def _draw_kernel(
     num_chunks: tl.tensor,
     CHUNKS_BLOCK: tl.constexpr,
 ) -> None:
-    """Draw a chunk, then a token of it; the first of ties, and a valid token even if every logit is NaN."""
+    """Draw a chunk, then a token of it, the first of ties."""
     row = tl.program_id(0).to(tl.int64)
     chunks = tl.arange(0, CHUNKS_BLOCK)
     temperature = tl.load(temperature_ptr + row)
@@ -122,7 +122,7 @@ def _draw_kernel(
     if temperature < _GREEDY:
         chunk = tl.minimum(_first_best(weights, chunks, num_chunks), num_chunks - 1)
         token = tl.load(best_tokens_ptr + row * num_chunks + chunk)
-        tl.store(tokens_ptr + row, tl.minimum(token, vocab - 1).to(tl.int64))
+        _store_token(tokens_ptr + row, token, logits_ptr + row * logits_stride, vocab)
         return
 
     seed = tl.load(seeds_ptr + row)
@@ -142,8 +142,16 @@ def _draw_kernel(
     best, best_cols = _better(best, best_cols, logits_row, cols + _LANE, word1, temperature, threshold, vocab)
     best, best_cols = _better(best, best_cols, logits_row, cols + 2 * _LANE, word2, temperature, threshold, vocab)
     best, best_cols = _better(best, best_cols, logits_row, cols + 3 * _LANE, word3, temperature, threshold, vocab)
-    token = _first_best(best, best_cols, vocab)
-    tl.store(tokens_ptr + row, tl.minimum(token, vocab - 1).to(tl.int64))
+    _store_token(tokens_ptr + row, _first_best(best, best_cols, vocab), logits_row, vocab)
+
+
+@triton.jit
+def _store_token(token_ptr: tl.tensor, token: tl.tensor, logits_row: tl.tensor, vocab: tl.tensor) -> None:
+    """Store a row's token, or -1 if its logit is no number: among numbers a token with one is chosen."""
+    token = tl.minimum(token, vocab - 1)
+    logit = tl.load(logits_row + token)
+    is_number = logit == logit  # noqa: PLR0124  (NaN alone is not itself)
+    tl.store(token_ptr, tl.where(is_number, token, -1).to(tl.int64))
 
 
 @triton.jit

@@ -147,9 +147,13 @@ class EngineCore:
             return news
         oldest = self._in_flight.popleft()
         had_ended = oldest.pending.is_ready
-        output = with_nan_failures(oldest.plan, oldest.pending.result())
+        told = oldest.pending.result()
+        output = with_nan_failures(oldest.plan, told)
         self._record(oldest, output, was_awaited=not had_ended)
-        return _one_each(news, self.scheduler.update(oldest.plan, output))
+        news = _one_each(news, self.scheduler.update(oldest.plan, output))
+        if output is not told:  # keys and values of that step may be no numbers either
+            self.scheduler.reset_prefix_cache()
+        return news
 
     def reset(self) -> None:
         """Forget all requests and launched steps, as after a fault."""

@@ -61,13 +61,13 @@ class Penalties:
             logits[index] = self._penalised(logits[index], sent["slots"][start : start + _CHUNK_ROWS])
 
     def record(self, token_ids: torch.Tensor, rows: np.ndarray) -> None:
-        """Count the tokens just sampled: ``token_ids`` int64 ``[num_rows]``."""
+        """Count the tokens just sampled: ``token_ids`` int64 ``[num_rows]``, negative where a row could not be."""
         where, slots = self._slots.select(rows)
         if not len(where):
             return
         sent = to_device({"where": where, "slots": slots}, token_ids.device)
         ones = torch.ones_like(sent["slots"], dtype=torch.int32)
-        self._output_counts.index_put_((sent["slots"], token_ids[sent["where"]]), ones, accumulate=True)
+        self._output_counts.index_put_((sent["slots"], token_ids[sent["where"]].clamp(min=0)), ones, accumulate=True)
 
     def _penalised(self, logits: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         counts = self._output_counts[slots]

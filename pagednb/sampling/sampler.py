@@ -141,7 +141,10 @@ class Sampler:
         compute_logits: Callable[[torch.Tensor], torch.Tensor],
         inputs: SamplingInputs,
     ) -> tuple[torch.Tensor, LogprobTensors | None]:
-        """Return the tokens of ``hidden`` ``[num_sampled, hidden_size]``, int64, and the logprobs asked for."""
+        """Return the tokens of ``hidden`` ``[num_sampled, hidden_size]``, int64, and the logprobs asked for.
+
+        A row whose logits are no numbers has token -1.
+        """
         width = max(self._num_logprobs.select(inputs.rows)[1], default=0)
         token_ids, logprobs = [], []
         for start in range(0, len(hidden), self._chunk_rows):
@@ -155,7 +158,7 @@ class Sampler:
             self._user.apply(logits, start)
             self._penalties.apply(logits, part.rows)
             token_ids.append(self._draw(logits, part, has_filters=self.has_filters))
-            logprobs += [each.gather(token_ids[-1], start) for each in raw]
+            logprobs += [each.gather(token_ids[-1].clamp(min=0), start) for each in raw]
         tokens = token_ids[0] if len(token_ids) == 1 else torch.cat(token_ids)
         self._penalties.record(tokens, inputs.rows)
         return tokens, concatenate(logprobs)

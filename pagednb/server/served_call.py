@@ -13,7 +13,7 @@ from pagednb.errors import PagednbError
 from pagednb.outputs import RequestOutput
 from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
-from pagednb.server.api_error import as_api_error
+from pagednb.server.api_error import FAILED, ApiError, as_api_error
 from pagednb.server.bell import Bell
 from pagednb.server.prompts import TokenIds
 from pagednb.server.usage import Usage
@@ -96,7 +96,7 @@ class ServedCall:
         """Return outputs that became complete, or of a stream what is new; none when none is pending.
 
         Raises:
-            ApiError: the engine failed, or the server stops.
+            ApiError: the engine failed or broke an answer off, or the server stops.
             ClientGoneError: the client hung up.
         """
         while self._end is None and self.is_pending:
@@ -107,6 +107,7 @@ class ServedCall:
                 raise as_api_error(error) from None
             if outputs:
                 self._count(outputs)
+                _refuse_broken(outputs)
                 return outputs
         if self._end is not None:
             raise self._end
@@ -126,3 +127,12 @@ class ServedCall:
         if self._watch is not None:
             self._watch.cancel()
         self._call.abandon()
+
+
+def _refuse_broken(outputs: Sequence[tuple[int, RequestOutput]]) -> None:
+    """Raise ApiError if an answer ended because it could not go on."""
+    for _, output in outputs:
+        for completion in output.outputs:
+            if completion.finish_reason == "abort":
+                reason = completion.stop_reason or "The answer could not go on under its constraint."
+                raise ApiError(str(reason), status=FAILED, code="engine_error")

@@ -178,12 +178,17 @@ def test_greedy_takes_the_first_of_ties(kernels: KernelSet, device: torch.device
     assert sample(kernels, logits, [Filters(temperature=0.0)], has_filters=False).tolist() == [1200]
 
 
-@pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")  # NumPy's, in Triton's interpreter
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, in Triton's interpreter
 @pytest.mark.parametrize("vocab", [70, CHUNK_WIDTH + 1])
-def test_logits_that_are_no_numbers_give_some_token(kernels: KernelSet, vocab: int, device: torch.device) -> None:
-    logits = torch.full((2, vocab), torch.nan, device=device)
-    tokens = sample(kernels, logits, [Filters(temperature=0.0), Filters()], has_filters=False)
-    assert all(0 <= token < vocab for token in tokens.tolist())
+@pytest.mark.parametrize("has_filters", [False, True])
+def test_logits_that_are_no_numbers_give_no_token(
+    kernels: KernelSet, vocab: int, has_filters: bool, device: torch.device
+) -> None:
+    logits = torch.full((4, vocab), torch.nan, device=device)
+    logits[1] = 0.0
+    logits[1, 7] = 50.0
+    filters = [Filters(temperature=0.0), Filters(), Filters(), Filters(top_p=0.5 if has_filters else 1.0)]
+    assert sample(kernels, logits, filters, has_filters=has_filters).tolist() == [-1, 7, -1, -1]
 
 
 def test_no_rows(kernels: KernelSet, device: torch.device) -> None:
