@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 import zlib
 from typing import Any, Literal
@@ -103,7 +104,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     return data
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(tables(), st.sampled_from(list(VERBS)), st.booleans(), st.integers(0, 1000))
 def test_a_row_gets_what_it_gets_alone(data: pd.DataFrame, name: str, is_cached: bool, seed: int) -> None:
     verb, options = VERBS[name]
@@ -122,7 +123,7 @@ def test_a_row_gets_what_it_gets_alone(data: pd.DataFrame, name: str, is_cached:
     assert values_of(new_columns(result)) == alone(before, verb, template, **options)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.none() | st.text(max_size=4) | st.just("long " * 80), max_size=20), st.sampled_from(list(VERBS)))
 def test_polars_has_the_values_of_pandas(texts: list[str | None], name: str) -> None:
     verb, options = VERBS[name]
@@ -137,7 +138,7 @@ def test_polars_has_the_values_of_pandas(texts: list[str | None], name: str) -> 
     assert values_of(native) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(frames(max_rows=20), st.sampled_from(list(VERBS)), st.integers(0, 30), st.integers(0, 1000))
 def test_an_engine_that_fails_takes_nothing_that_was_done(
     data: pd.DataFrame, name: str, num_polls: int, seed: int
@@ -164,7 +165,7 @@ def test_an_engine_that_fails_takes_nothing_that_was_done(
         assert values_of(run(new_engine(seed=seed), data, verb, "{text}", into="x", **options)) == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.none() | st.text(max_size=4) | st.just("long " * 80), max_size=20), st.sampled_from(list(VERBS)))
 def test_retry_gives_what_a_better_engine_would_have_given(texts: list[str | None], name: str) -> None:
     verb, options = VERBS[name]
@@ -183,7 +184,7 @@ def test_retry_gives_what_a_better_engine_would_have_given(texts: list[str | Non
     assert {n: str(d) for n, d in result.dtypes.items()} == {n: str(d) for n, d in expected.dtypes.items()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(frames(max_rows=14), st.sampled_from(["other", None, "levels"]), st.integers(0, 1000))
 def test_aggregated_groups_are_those_of_pandas(data: pd.DataFrame, by: str | None, seed: int) -> None:
     engine = FakeEngine(max_model_len=2000, seed=seed, answer=lambda prompt: "seen")
@@ -206,3 +207,33 @@ def test_raised_errors_hold_the_failed_rows() -> None:
     with pytest.raises(RowErrors) as raised:
         run(engine, pd.DataFrame({"text": ["a", None]}), "generate", "text", errors="raise", cache=False)
     assert raised.value.frame["text"].tolist() == ["a"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(frames(max_rows=14), st.sampled_from(list(VERBS)), st.integers(1, 16), st.booleans(), st.integers(0, 1000))
+def test_options_change_which_rows_run_and_where_and_no_answer(
+    data: pd.DataFrame, name: str, sample: int, has_chat_template: bool, seed: int
+) -> None:
+    verb, options = VERBS[name]
+    options = {**options, "into": "x", "truncate": ["error", "left", "right", "middle"][seed % 4]}
+
+    def new(**faults: Any) -> FakeEngine:
+        return new_engine(has_chat_template=has_chat_template, seed=seed, max_per_poll=5, **faults)
+
+    whole = values_of(run(new(), data, verb, "{text}", cache=False, **options))
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(runtime._RUNTIME, "name_to_kept", {})
+        options["checkpoint"] = folder
+        trial = values_of(run(new(), data, verb, "{text}", cache=False, sample=sample, random_state=seed, **options))
+        flaky = run(new(abort_share=0.3), data, verb, "{text}", cache=False, background=True, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RowErrorsWarning)
+            found = values_of(flaky.result())
+        again = run(new(), data, verb, "{text}", cache=False, **options)
+    assert all(row == expected or not any(row) for row, expected in zip(trial, whole, strict=True))
+    num_asked = sum(any(row) for row in whole)
+    assert sum(any(row) for row in trial) == min(sample, num_asked)
+    assert all(row == expected or row[-1] for row, expected in zip(found, whole, strict=True))
+    assert values_of(again) == whole
+    num_stored = sum(any(row[:-1]) for row in found)
+    assert again.attrs["pagednb"]["resumed"] + again.attrs["pagednb"]["duplicates"] >= num_stored
