@@ -23,6 +23,7 @@ class CollectedSequence:
     logprobs: list[TokenLogprobs] = dataclasses.field(default_factory=list)
     last: RequestUpdate | None = None
     text: str = ""
+    num_tokens_read: int = 0  # by the detokenizer
     num_tokens_told: int = 0  # by earlier deltas
     num_chars_told: int = 0
 
@@ -79,9 +80,8 @@ class CollectedGroup:
 
 
 def take_update(sequence: CollectedSequence, update: RequestUpdate, time_s: float) -> None:
-    """Add one update to what is known of its sequence."""
+    """Add one update to what is known of its sequence; its text comes with ``grow_text``."""
     group = sequence.group
-    num_before = len(sequence.token_ids)
     sequence.last = update
     sequence.logprobs.extend(update.logprobs)
     if update.finish_reason is None:
@@ -89,14 +89,21 @@ def take_update(sequence: CollectedSequence, update: RequestUpdate, time_s: floa
     else:
         assert update.output_token_ids is not None
         sequence.token_ids = update.output_token_ids.tolist()
-    if sequence.detokenizer is not None:
-        sequence.detokenizer.feed(sequence.shown_token_ids[num_before:])
-        text = sequence.detokenizer.text
-        sequence.text = text[: len(text) - _num_held_back(sequence, text)]
     if sequence.token_ids and group.first_token_s is None and sequence.request.stream:
         group.first_token_s = time_s
     if group.is_finished:
         group.finished_s = time_s
+
+
+def grow_text(sequence: CollectedSequence) -> None:
+    """Make text of a stream's tokens that have come since the last call: one piece, however many updates there were."""
+    if sequence.detokenizer is None:
+        return
+    shown = sequence.shown_token_ids
+    sequence.detokenizer.feed(shown[sequence.num_tokens_read :])
+    sequence.num_tokens_read = len(shown)
+    text = sequence.detokenizer.text
+    sequence.text = text[: len(text) - _num_held_back(sequence, text)]
 
 
 def _num_held_back(sequence: CollectedSequence, text: str) -> int:

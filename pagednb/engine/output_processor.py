@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from pagednb.engine.collected import CollectedGroup, CollectedSequence, take_update
+from pagednb.engine.collected import CollectedGroup, CollectedSequence, grow_text, take_update
 from pagednb.engine.detokenizer import IncrementalDetokenizer, TextDecoder
 from pagednb.engine.logprob_writer import LogprobWriter
 from pagednb.engine.mailbox import News
@@ -82,18 +82,18 @@ class OutputProcessor:
 
     def _take_updates(self, letters: Iterable[News]) -> tuple[list[CollectedGroup], list[CollectedSequence]]:
         """Return the groups with news and the sequences that have ended."""
-        grown: dict[CollectedGroup, None] = {}
-        finished = []
+        grown: dict[CollectedSequence, None] = {}
         for letter in letters:
             for update in letter.updates:
                 sequence = self._sequences.get(update.request_id)
                 if sequence is None:
                     continue
                 take_update(sequence, update, letter.time_s)
-                grown[sequence.group] = None
-                if sequence.is_finished:
-                    finished.append(sequence)
-        return list(grown), finished
+                grown[sequence] = None
+        for sequence in grown:
+            grow_text(sequence)
+        groups = dict.fromkeys(sequence.group for sequence in grown)
+        return list(groups), [sequence for sequence in grown if sequence.is_finished]
 
     def _write_texts(self, sequences: list[CollectedSequence]) -> None:
         """Write the final texts of finished sequences, those that no one has made yet in one batch."""
