@@ -23,7 +23,7 @@ _DESCRIPTION = """\
 Answer a file of requests in OpenAI's batch format (JSON Lines), offline: the same requests, checks and answers as of
 pagednb serve, without a server. Each line of the input is
   {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": [...], ...}}
-with /v1/completions or /v1/chat/completions as its url."""
+with /v1/chat/completions, /v1/completions or /v1/embeddings as its url."""
 
 _EXAMPLES = """\
 examples:
