@@ -108,9 +108,9 @@ def options_of(mode: str, args: argparse.Namespace) -> dict[str, Any]:
         longest = max(longest, args.chat_prompt + args.chat_output + 1)
     needed = args.requests * -(-(args.prompt + args.output) // BLOCK_SIZE)
     pool = max(int(needed * args.share), -(-longest // BLOCK_SIZE))
-    options: dict[str, Any] = {"max_model_len": longest, "block_size": BLOCK_SIZE, "max_num_seqs": args.requests}
+    options: dict[str, Any] = {"max_model_len": longest, "block_size": BLOCK_SIZE, "max_num_seqs": args.requests + 1}
     if mode == "ample":
-        return {**options, "num_gpu_blocks_override": args.requests * -(-longest // BLOCK_SIZE)}
+        return {**options, "num_gpu_blocks_override": (args.requests + 1) * -(-longest // BLOCK_SIZE)}
     options |= {"num_gpu_blocks_override": pool, "swap_space": args.swap_space}
     return options if mode == "measured" else {**options, "preemption_mode": mode}
 
