@@ -114,7 +114,9 @@ class Monitor:
         status = _status() or NotLoadedStatus()
         # for readers without a kernel: a saved notebook on GitHub or nbviewer
         fallback = {"text/plain": repr(status), "text/html": status._repr_html_()}
-        return fallback | _data(self.view._repr_mimebundle_(**options))
+        bundle = self.view._repr_mimebundle_(**options)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        return data | fallback, metadata
 
 
 def _status() -> EngineStatus | None:
@@ -123,9 +125,3 @@ def _status() -> EngineStatus | None:
     except PagednbError:  # unloaded meanwhile, or dead
         return None
     return None if isinstance(status, NotLoadedStatus) else status
-
-
-def _data(bundle: Any) -> dict[str, Any]:
-    """Return the widget's own part of its bundle, without its text; with or without metadata beside it."""
-    data, *_ = bundle if isinstance(bundle, tuple) else (bundle,)
-    return {kind: value for kind, value in data.items() if not kind.startswith("text/")}

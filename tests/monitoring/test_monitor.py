@@ -131,7 +131,7 @@ def test_an_engine_that_dies_ends_it(engine: LLMEngine) -> None:
 
 def test_a_cell_shows_the_widget_and_readers_without_one_a_table(engine: LLMEngine) -> None:
     watched = monitor()
-    bundle = watched._repr_mimebundle_()
+    bundle, _ = watched._repr_mimebundle_()
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == watched.view.model_id
     assert "KV blocks" in bundle["text/plain"] and "<table" in bundle["text/html"]
     assert watched.is_watching, "before the view speaks: the kernel may be busy with the next cell"
@@ -140,10 +140,19 @@ def test_a_cell_shows_the_widget_and_readers_without_one_a_table(engine: LLMEngi
     assert not watched.is_watching
 
 
+def test_what_colab_needs_to_draw_a_widget_stays_with_it(engine: LLMEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colab draws no widget without the address of a widget manager, which anywidget puts beside it."""
+    beside = {"application/vnd.jupyter.widget-view+json": {"colab": {"custom_widget_manager": {"url": "an address"}}}}
+    watched = Monitor()
+    monkeypatch.setattr(type(watched.view), "_repr_mimebundle_", lambda view, **options: ({"text/plain": ""}, beside))
+    data, metadata = watched._repr_mimebundle_()
+    assert metadata == beside and data["text/plain"]
+
+
 def test_without_an_engine_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime._RUNTIME, "llm", None)
     watched = Monitor()
-    assert "pagednb.load()" in watched._repr_mimebundle_()["text/plain"]
+    assert "pagednb.load()" in watched._repr_mimebundle_()[0]["text/plain"]
     assert watched.view.frame["said"] == "No model is loaded."
 
 
