@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pagednb.chats.turn import Turn
 from pagednb.rendering.fences import closed_markdown
 from pagednb.rendering.markdown import render_markdown
-from pagednb.rendering.output_html import NO_TEX, output_stylesheet
+from pagednb.rendering.output_html import NO_TEX, note_html, output_stylesheet
 
 _STYLE = """
 .pnb-transcript { max-width: 46em; line-height: 1.5; }
@@ -41,7 +41,7 @@ class Transcript:
     def to_html(self) -> str:
         """Return the conversation as sanitised HTML with its styles."""
         system = _entry("System", _said(self.system)) if self.system else ""
-        turns = "".join(_entry(_name(turn), _html(turn)) for turn in self.turns)
+        turns = "".join(_entry(_name(turn), _html(turn)) for turn in self.turns) or note_html("nothing was said yet")
         return f"<style>{output_stylesheet()}{_STYLE}</style><div class='pnb-transcript {NO_TEX}'>{system}{turns}</div>"
 
     def __repr__(self) -> str:

@@ -197,6 +197,7 @@ def test_faults_and_stops_are_told_in_the_transcript(engine: StreamingEngine) ->
 def test_an_empty_chat_can_be_shown_everywhere() -> None:
     chat = pnb.chat()
     assert (chat.to_markdown(), repr(chat.freeze())) == ("", "(nothing was said yet)")
+    assert "nothing was said yet" in chat.freeze()._repr_html_()
     assert not chat.stop()
     data, _ = chat._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data and data["text/plain"] == repr(chat)
