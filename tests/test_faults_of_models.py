@@ -17,6 +17,7 @@ from support.served import events, start
 from support.tiny_models import tiny_model
 
 from pagednb import LLM, SamplingParams
+from pagednb.beam_search_params import BeamSearchParams
 from pagednb.errors import EngineStepError
 
 PROMPTS = [[5 + index, 6, 7, 8] for index in range(12)]
@@ -148,6 +149,19 @@ def test_a_stream_of_nan_ends_with_the_reason(llm: LLM) -> None:
         *_, last = llm.engine.stream(PROMPTS[0], GREEDY)
     assert last.finished and "logits are NaN" in last.outputs[0].stop_reason
     assert len(last.outputs[0].token_ids) == 3
+
+
+def test_what_returns_no_answers_raises_the_reason(llm: LLM) -> None:
+    prompt = list(range(5, 25))
+    with spoiled(llm, nan_from(1)):
+        with pytest.raises(EngineStepError, match="logits are NaN"):
+            llm.embed([prompt])
+        with pytest.raises(EngineStepError, match="logits are NaN"):
+            llm.score(prompt, [prompt])
+        with pytest.raises(EngineStepError, match="logits are NaN"):
+            llm.beam_search([prompt], BeamSearchParams(beam_width=2, max_tokens=4))
+    assert_idle(llm.engine)
+    assert len(llm.embed([prompt])[0].outputs.embedding)
 
 
 def test_clients_are_told_of_nan(llm: LLM) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pagednb.beam_search_params import BeamSearchParams
 from pagednb.engine.beams import Beam, Beams
+from pagednb.engine.faults import raise_if_aborted
 from pagednb.engine.token_prompt import Prompt, TokenPrompt
 from pagednb.errors import ContextLengthError, OptionError
 from pagednb.outputs import BeamSearchOutput, BeamSearchSequence
@@ -62,6 +63,7 @@ def _run(engine: LLMEngine, prompts: Sequence[TokenPrompt], searches: Sequence[B
             )
             told: dict[_BeamKey, dict[int, float]] = {}
             for key, output in call.results():
+                raise_if_aborted(output)
                 (position,) = output.outputs[0].logprobs or ()
                 told[key] = {token_id: each.logprob for token_id, each in position.items()}
             for index, search in enumerate(searches):

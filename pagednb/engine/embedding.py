@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pagednb.engine.checked_prompts import CheckedPrompt
+from pagednb.engine.faults import raise_if_aborted
 from pagednb.engine.token_prompt import Prompt
 from pagednb.outputs import Embedding, PoolingOutput, RequestOutput, Score
 from pagednb.request import Pooling
@@ -36,7 +37,9 @@ def embed(
     with engine.open_call(pooling=pooling) as call:
         encoded = engine.tokenize(prompts)
         call.submit_all([CheckedPrompt(index, prompt, params) for index, prompt in enumerate(encoded)])
-        outputs.update(call.results())
+        for index, output in call.results():
+            raise_if_aborted(output)
+            outputs[index] = output
     return [outputs[index] for index in range(len(encoded))]
 
 

@@ -12,6 +12,7 @@ from pagednb.errors import (
     EngineStepError,
     RequestCancelledError,
 )
+from pagednb.outputs import RequestOutput
 
 _DEVICE_LOST_WORDS = ("CUDA error", "Triton Error [CUDA]", "CUBLAS_STATUS_EXECUTION_FAILED")
 
@@ -43,6 +44,13 @@ def step_error(cause: BaseException) -> EngineStepError:
     )
     error.__cause__ = cause
     return error
+
+
+def raise_if_aborted(output: RequestOutput) -> None:
+    """Raise EngineStepError if an answer was broken off; for callers who need it for something else."""
+    for completion in output.outputs:
+        if completion.finish_reason == "abort":
+            raise EngineStepError(str(completion.stop_reason or "The request was aborted."))
 
 
 def cancelled_error() -> RequestCancelledError:
