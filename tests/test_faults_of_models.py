@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 
 import httpx
+import pandas as pd
 import pytest
 import torch
 from support.engine_rig import assert_idle
 from support.served import events, start
 from support.tiny_models import tiny_model
 
+import pagednb
 from pagednb import LLM, SamplingParams
 from pagednb.beam_search_params import BeamSearchParams
 from pagednb.errors import EngineStepError
@@ -162,6 +164,18 @@ def test_what_returns_no_answers_raises_the_reason(llm: LLM) -> None:
             llm.beam_search([prompt], BeamSearchParams(beam_width=2, max_tokens=4))
     assert_idle(llm.engine)
     assert len(llm.embed([prompt])[0].outputs.embedding)
+
+
+def test_rows_of_a_frame_say_why_they_failed() -> None:
+    frame = pd.DataFrame({"text": [f"ticket {number}" for number in range(6)]})
+    loaded = pagednb.load(device="cpu", num_gpu_blocks_override=200)
+    try:
+        with spoiled(loaded, nan_from(1)), pytest.warns(UserWarning, match="6 of 6"):
+            labelled = frame.llm.generate("{text}", max_tokens=4, into="team", cache=False)
+        assert labelled["team"].isna().all()
+        assert labelled["team_error"].str.contains("logits are NaN").all()
+    finally:
+        pagednb.unload()
 
 
 def test_clients_are_told_of_nan(llm: LLM) -> None:

@@ -69,7 +69,8 @@ class RowsUnderWay:
             row.num_left -= 1
             if output.outputs[0].finish_reason == "abort":
                 del self._rows[position]
-                settled.append((position, RowFailure("The request was aborted.")))
+                reason = output.outputs[0].stop_reason or "The request was aborted."
+                settled.append((position, RowFailure(str(reason))))
             elif row.num_left == 0:
                 left = [(position, row.requests, index) for index, output in enumerate(row.outputs) if output is None]
                 row.num_left = len(left)
