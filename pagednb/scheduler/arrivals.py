@@ -37,7 +37,9 @@ class Arrivals:
         stop = min(len(token_ids), start.num_computed + plan.num_tokens_left)
         row, samples = books.rows.reserve_row(), stop == len(token_ids)
         books.blocks.pool.acquire(start.shared_block_ids)  # at once, so that nobody evicts them
-        books.leave_swap_space(sequence.request.request_id, num_moved=len(start.host_block_ids))
+        num_moved = len(start.host_block_ids)
+        num_found = len(start.shared_block_ids) * books.blocks.block_size if num_moved else start.num_computed
+        books.take_back(sequence, num_found=num_found, num_moved=num_moved)
         chunk = PrefillChunk(
             row=row,
             start=start.num_computed,

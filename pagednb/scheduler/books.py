@@ -12,7 +12,7 @@ import numpy as np
 
 from pagednb.config import CacheGeometry, SchedulerConfig
 from pagednb.kv_cache.block_manager import BlockManager
-from pagednb.scheduler.preemption import PreemptionCosts
+from pagednb.scheduler.preemption import LostTokens, PreemptionCosts
 from pagednb.scheduler.row_checks import check_rows
 from pagednb.scheduler.row_table import RowTable
 from pagednb.scheduler.score_cache import ScoreCache
@@ -33,6 +33,7 @@ class Books:
         self.waiting = WaitingQueue()
         self.swap_space = SwapSpace(geometry.num_host_blocks)
         self.costs = PreemptionCosts()
+        self.lost_tokens = LostTokens()
         self.counters = counters
         self._released_rows: list[int] = []  # not yet told to the runner
 
@@ -97,16 +98,24 @@ class Books:
             self.counters.num_swaps += 1
             self.counters.num_blocks_swapped_out += len(kept.block_ids)
         sequence.num_preemptions += 1
+        sequence.left_tokens = range(kept.first_column * self.blocks.block_size, kept.num_tokens)
         self.waiting.push(sequence)
         self.counters.num_preemptions += 1
 
-    def leave_swap_space(self, request_id: int, *, num_moved: int) -> None:
-        """Free the host blocks of a request that takes a row, if it has any; ``num_moved`` of them are copied back."""
+    def take_back(self, sequence: Sequence, *, num_found: int, num_moved: int) -> None:
+        """Free the host blocks of a request that takes a row, if it has any; ``num_moved`` of them are copied back.
+
+        Its first ``num_found`` tokens were still in blocks.
+        """
         if num_moved:
-            self.swap_space.take(request_id)
+            self.swap_space.take(sequence.request.request_id)
             self.counters.num_blocks_swapped_in += num_moved
         else:
-            self.swap_space.drop(request_id)
+            self.swap_space.drop(sequence.request.request_id)
+        left = sequence.left_tokens
+        if left:
+            self.lost_tokens.note(num_left=len(left), num_lost=len(range(max(left.start, num_found), left.stop)))
+            sequence.left_tokens = range(0)
 
     def _kept_blocks(self, row: int) -> KeptBlocks:
         """Return what a row about to be preempted could take up again later.
@@ -128,9 +137,11 @@ class Books:
         num_blocks = len(kept.block_ids)
         if not 0 < num_blocks <= self.swap_space.pool.num_free:
             return False
+        if self.config.preemption_mode == "swap":
+            return True
         num_tokens = kept.num_tokens - kept.first_column * self.blocks.block_size
-        always = self.config.preemption_mode == "swap"
-        return always or self.costs.prefers_swap(num_blocks=num_blocks, num_tokens=num_tokens)
+        lost_share = self.lost_tokens.share
+        return self.costs.prefers_swap(num_blocks=num_blocks, num_tokens=num_tokens, lost_share=lost_share)
 
     def take_released_rows(self) -> np.ndarray:
         """Return rows left since the last call, int32: for a plan that will be executed."""

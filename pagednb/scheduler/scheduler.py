@@ -226,6 +226,7 @@ class Scheduler:
             num_blocks_swapped_out=counters.num_blocks_swapped_out,
             num_blocks_swapped_in=counters.num_blocks_swapped_in,
             preemption_costs=self._books.costs,
+            lost_share=self._books.lost_tokens.share,
         )
 
     def snapshot(self) -> SchedulerSnapshot:

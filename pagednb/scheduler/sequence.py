@@ -19,6 +19,7 @@ class Sequence:
         block_digests: names of its full blocks, computed once and extended as tokens become known.
         num_cached_tokens: prompt tokens that the prefix cache answered at first admission; None before.
         num_preemptions: how often it lost its row before its end.
+        left_tokens: those whose KV it left in blocks when it last did, without what other rows held too.
         scores: log-probabilities of its prompt's tokens from the second on, as far as they are known; see
             ``prompt_scores.py``.
         num_scored: leading prompt tokens that have theirs, or need none as the first.
@@ -28,6 +29,7 @@ class Sequence:
 
     __slots__ = (
         "block_digests",
+        "left_tokens",
         "num_cached_tokens",
         "num_preemptions",
         "num_scored",
@@ -46,6 +48,7 @@ class Sequence:
         self.block_digests = list(request.block_digests)
         self.num_cached_tokens: int | None = None
         self.num_preemptions = 0
+        self.left_tokens = range(0)
         self.scores: tuple[PromptLogprobs, ...] = ()
         self.num_scored = 1
         self.pooled: np.ndarray | None = None

@@ -24,7 +24,8 @@ class SchedulerStats:
             memory, where ``num_swapped`` of the waiting requests have theirs now, ``num_used_host_blocks`` of
             ``num_host_blocks``.
         num_blocks_swapped_out, num_blocks_swapped_in: blocks copied to host memory and back.
-        preemption_costs: by which the next preemption is decided.
+        preemption_costs: by which the next preemption is decided, with ``lost_share``, the part of what preempted
+            requests left in blocks that was gone when they came back, lately.
     """
 
     num_waiting: int
@@ -45,6 +46,7 @@ class SchedulerStats:
     num_blocks_swapped_out: int = 0
     num_blocks_swapped_in: int = 0
     preemption_costs: PreemptionCosts = dataclasses.field(default_factory=PreemptionCosts)
+    lost_share: float = 1.0
 
     @property
     def prefix_hit_rate(self) -> float:

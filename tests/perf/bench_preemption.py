@@ -57,6 +57,7 @@ class Round:
     blocks_in: int
     move_gb_per_s: float
     compute_tokens_per_s: float
+    lost_share: float
     num_chats: int
     first_token_s: float
     answers: list[tuple[int, ...]] = dataclasses.field(repr=False)
@@ -137,6 +138,7 @@ def run(mode: str, folder: pathlib.Path, args: argparse.Namespace) -> Round:
         tokens_recomputed=after.tokens_in - before.tokens_in - new_tokens,
         move_gb_per_s=block_bytes / after.scheduler.preemption_costs.move_s_per_block / 1e9,
         compute_tokens_per_s=1 / after.scheduler.preemption_costs.compute_s_per_token,
+        lost_share=after.scheduler.lost_share,
         num_chats=len(chats.first_token_s),
         first_token_s=statistics.median(chats.first_token_s) if chats.first_token_s else 0.0,
         answers=[output.outputs[0].token_ids for output in outputs],

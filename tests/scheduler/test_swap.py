@@ -130,6 +130,17 @@ def test_what_the_prefix_cache_still_has_is_not_copied_back() -> None:
     assert 0 < stats.num_blocks_swapped_in < stats.num_blocks_swapped_out
 
 
+def test_what_is_lost_meanwhile_is_counted() -> None:
+    story = two_rivals()
+    assert story.scheduler.stats().lost_share == 1.0
+    story.watcher.finish()
+    assert story.scheduler.stats().lost_share == 1.0, "without a prefix cache all is lost"
+    caching = two_rivals(dataclasses.replace(SMALL, enable_prefix_caching=True))
+    caching.watcher.abort([1])
+    caching.watcher.finish()
+    assert 0 < caching.scheduler.stats().lost_share < 1
+
+
 def test_without_the_blocks_before_them_swapped_blocks_are_worthless() -> None:
     story = two_rivals(dataclasses.replace(SMALL, num_blocks=7, enable_prefix_caching=True), num_common=8)
     story.watcher.abort([1])
