@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 _SHADE = "background:rgba(66,133,244,{share:.2f})"
 _TEXT = "text-align:left;vertical-align:top;white-space:pre-wrap"
+_NO_TEX = "tex2jax_ignore mathjax_ignore"  # a front end would make formulas of prices, and run a model's TeX macros
 _BESIDE_TEXT = "vertical-align:top"
 
 
@@ -31,7 +32,7 @@ def html_table(
         cells = zip(["th", *["td"] * (len(row) - 1)], row, styles, strict=True)
         lines.append(f"<tr>{''.join(_cell(tag, value, style) for tag, value, style in cells)}</tr>")
     first = f"<thead><tr>{head}</tr></thead>" if header else ""
-    return f"<table>{first}<tbody>{''.join(lines)}</tbody></table>"
+    return f'<table class="{_NO_TEX}">{first}<tbody>{"".join(lines)}</tbody></table>'
 
 
 def _style(column: int, texts: Collection[int]) -> str:

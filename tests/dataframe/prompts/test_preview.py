@@ -143,6 +143,7 @@ def test_mistakes_end_as_sentences(engine: FakeEngine) -> None:
 
 def test_prompts_stand_flush_left_with_their_breaks_and_notes_where_there_are_any(engine: FakeEngine) -> None:
     html = frame(pd.Series(["a\nb"])).preview()._repr_html_()
+    assert "mathjax_ignore" in html, "a front end would make formulas of prices"
     assert 'white-space:pre-wrap">a\nb</td>' in html and "text-align:left;vertical-align:top;white" in html
     assert 'pre-wrap">prompt</th>' in html and ">note</th>" not in html
     engine.resolved.max_model_len = engine.geometry.max_model_len = 10
