@@ -22,6 +22,8 @@ CHUNK_BYTES = 64 * 2**20
 STAGING_BYTES = 64 * 2**20
 """Of blocks that are gathered on the device before they leave it, or that arrive before they are spread."""
 
+_CUDA_HOST_REGISTER_PORTABLE = 1
+
 
 class HostKVStore:
     """``num_blocks`` blocks like those of ``kv_store``, each in one piece.
@@ -93,7 +95,7 @@ class HostKVStore:
 
 def _pin(chunk: torch.Tensor, device: torch.device) -> bool:
     """Pin host memory; return whether the system lets us. Torch's own pinned memory would stay with the process."""
-    if int(torch.cuda.cudart().cudaHostRegister(chunk.data_ptr(), chunk.nbytes, 0)) == 0:
+    if int(torch.cuda.cudart().cudaHostRegister(chunk.data_ptr(), chunk.nbytes, _CUDA_HOST_REGISTER_PORTABLE)) == 0:
         return True
     # CUDA reports the failure once more, to whoever launches a kernel next on this thread
     with contextlib.suppress(RuntimeError):
