@@ -33,10 +33,10 @@ async def stream(client: httpx.AsyncClient, seed: int, leaves_after: int | None)
     return text
 
 
-async def storm(url: str, randomness: random.Random) -> list[str | None]:
-    leavers = set(randomness.sample(range(NUM_STREAMS), NUM_STREAMS // 10))
+async def storm(url: str, randomness: random.Random, num_streams: int = NUM_STREAMS) -> list[str | None]:
+    leavers = set(randomness.sample(range(num_streams), num_streams // 10))
     limits = httpx.Limits(max_connections=None)
-    stays = [randomness.randint(0, 3) if seed in leavers else None for seed in range(NUM_STREAMS)]
+    stays = [randomness.randint(0, 3) if seed in leavers else None for seed in range(num_streams)]
     async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
         return await asyncio.gather(*(stream(client, seed, leaves) for seed, leaves in enumerate(stays)))
 
@@ -66,7 +66,7 @@ def test_a_second_storm_leaves_as_much_as_the_first() -> None:
     server = start(engine)
     left = []
     for seed in (2, 3):
-        asyncio.run(storm(server.url, random.Random(seed)))
+        asyncio.run(storm(server.url, random.Random(seed), num_streams=60))
         wait_until(lambda: is_idle(engine))
         wait_until(lambda: not server._web.server_state.connections)
         gc.collect()
