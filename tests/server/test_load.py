@@ -72,7 +72,7 @@ def test_a_second_storm_leaves_as_much_as_the_first() -> None:
         gc.collect()
         kinds = Counter(type(each) for each in gc.get_objects())
         left.append(
-            {kind: num for kind, num in kinds.items() if str(kind.__module__).startswith(("pagednb", "asyncio"))}
+            {kind: num for kind, num in kinds.items() if str(kind.__module__).startswith(("pagednb", "_asyncio"))}
         )
     for kind, num in left[1].items():
         assert num <= left[0].get(kind, 0) + 5, kind
