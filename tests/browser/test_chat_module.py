@@ -418,6 +418,22 @@ def test_a_page_without_jupyterlab_has_colours_of_its_own(chat: Chat) -> None:
     assert shown.view.locator(".pnb-chat").evaluate("root => getComputedStyle(root).color") == "rgb(230, 230, 230)"
 
 
+@pytest.mark.parametrize("host", ["body.vscode-dark", "html[theme=dark]", "body.dark"])
+def test_a_dark_page_on_a_light_system_can_be_read(chat: Chat, page: Page, host: str) -> None:
+    """VS Code, Colab and marimo say on the page which theme they show."""
+    shown = chat(turn("q1", "Hi"), turn("a1", ANSWER), theme_variables=False)
+    page.evaluate(
+        """(host) => {
+          document.body.className = host.startsWith("body.") ? host.slice(5) : "";
+          if (host.startsWith("html")) document.documentElement.setAttribute("theme", "dark");
+        }""",
+        host,
+    )
+    expect(shown.view.locator(".pnb-chat")).to_have_css("background-color", "rgb(28, 30, 33)")
+    expect(shown.turn("a1").locator("strong")).to_have_css("color", "rgb(230, 233, 237)")
+    expect(shown.turn("a1").locator("pre .pnb-mi")).to_have_css("color", "rgb(111, 214, 214)")
+
+
 def test_a_saved_notebook_keeps_the_last_state(talked: MountedChat) -> None:
     talked.begin(turn("q3", "Third"), growing("a3"), keep=4)
     talked.patch("a3", "<p>kept</p>")
