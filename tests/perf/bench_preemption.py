@@ -3,7 +3,8 @@ tenth of what they need.
 
 Prompts differ from their first token on, so that nothing is shared. With ``--chats`` somebody watches one short answer
 to a long prompt after another meanwhile, and each takes blocks from the rest: without, requests seldom lose theirs,
-since nobody comes in before there is room. Each mode has an engine of its own with the same random weights. What is
+since nobody comes in before there is room. Of what preempted requests leave the prefix cache keeps what nobody takes:
+``lost_share`` says how much was gone. Each mode has an engine of its own with the same random weights. What is
 timed is a second round, with other prompts: in the first kernels are compiled and host memory is taken.
 
 "ample" has blocks for all; "recompute" and "swap" do so at every preemption; "measured" decides by what it measured.
@@ -110,6 +111,7 @@ def options_of(mode: str, args: argparse.Namespace) -> dict[str, Any]:
     needed = args.requests * -(-(args.prompt + args.output) // BLOCK_SIZE)
     pool = max(int(needed * args.share), -(-longest // BLOCK_SIZE))
     options: dict[str, Any] = {"max_model_len": longest, "block_size": BLOCK_SIZE, "max_num_seqs": args.requests + 1}
+    options["enable_prefix_caching"] = not args.no_prefix_cache
     if mode == "ample":
         return {**options, "num_gpu_blocks_override": (args.requests + 1) * -(-longest // BLOCK_SIZE)}
     options |= {"num_gpu_blocks_override": pool, "swap_space": args.swap_space}
@@ -195,6 +197,7 @@ def main() -> None:
     parser.add_argument("--output", type=int, default=500, help="tokens of an answer")
     parser.add_argument("--share", type=float, default=0.1, help="of the blocks that all requests need")
     parser.add_argument("--swap-space", type=float, default=32.0, help="GiB")
+    parser.add_argument("--no-prefix-cache", action="store_true", help="what loses its row loses all its blocks")
     parser.add_argument("--chats", action="store_true", help="answer watched requests meanwhile")
     parser.add_argument("--chat-prompt", type=int, default=6000)
     parser.add_argument("--chat-output", type=int, default=50)
