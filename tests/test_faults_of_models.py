@@ -77,7 +77,7 @@ def test_an_exception_at_any_step_reaches_every_caller(llm: LLM, kind: type[Exce
     def fail_shared(number: int, logits: torch.Tensor) -> torch.Tensor:
         """Fail at the ``step``th of those that work for both callers."""
         nonlocal num_shared
-        if len(llm.engine._loop._submissions) < 2 * len(PROMPTS):
+        if len(llm.engine._loop._waiting) < 2 * len(PROMPTS):
             time.sleep(0.02)  # until the other one is there
             return logits
         num_shared += 1

@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -28,13 +27,12 @@ from pagednb.engine.faults import (
     is_device_lost,
     step_error,
 )
-from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
+from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox
 from pagednb.engine.metrics import EngineCounters
 from pagednb.engine.rare_collections import RARE_COLLECTIONS
-from pagednb.engine.submission import Submission, end_at_stop_string
+from pagednb.engine.submission import Submission
 from pagednb.engine.switch_interval import SHORT_TURNS
-from pagednb.errors import PagednbError
-from pagednb.request import RequestUpdate
+from pagednb.engine.waiting_callers import WaitingCallers
 from pagednb.sleep_state import SleepLevel, SleepState
 
 T = TypeVar("T")
@@ -62,8 +60,8 @@ class EngineLoop:
         self._end: _End | None = None
         self._asleep: SleepState | None = None  # set by the engine thread
         # touched by the engine thread only
-        self._submissions: dict[int, Submission] = {}
         self._counters = EngineCounters()
+        self._waiting = WaitingCallers(self._counters)
 
     @property
     def is_stopping(self) -> bool:
@@ -112,10 +110,10 @@ class EngineLoop:
         """End what every caller waits for: each gets RequestCancelledError. Returns how many sequences that were."""
 
         def cancel(core: EngineCore, counters: EngineCounters) -> int:
-            request_ids = list(self._submissions)
-            counters.num_finished += len(core.scheduler.abort(request_ids))
-            self._fail_all(cancelled_error)
-            return len(request_ids)
+            num_sequences = len(self._waiting)
+            counters.num_finished += len(core.scheduler.abort(self._waiting.request_ids))
+            self._waiting.fail_all(cancelled_error)
+            return num_sequences
 
         return self.call(cancel)
 
@@ -123,8 +121,8 @@ class EngineLoop:
         """Put the core to sleep. Raises EngineBusyError while requests are under way, else as ``EngineCore.sleep``."""
 
         def fall_asleep(core: EngineCore, counters: EngineCounters) -> None:
-            if self._submissions:
-                raise busy_error(len(self._submissions))
+            if self._waiting:
+                raise busy_error(len(self._waiting))
             core.sleep(level)
             self._asleep = core.asleep
 
@@ -231,7 +229,7 @@ class EngineLoop:
             drop_frames(error)
             cause = error
         self._end = _End(cause)
-        self._fail_all(lambda: dead_error(cause))
+        self._waiting.fail_all(lambda: dead_error(cause))
         # a device that is lost cannot free what it holds
         with contextlib.suppress(Exception) if cause is not None else contextlib.nullcontext():
             core.shutdown()
@@ -266,7 +264,7 @@ class EngineLoop:
         for _ in range(self._commands.qsize()):  # not until empty: a caller may submit faster than this loop takes
             self._commands.get_nowait()(core)
         if core.has_work:
-            self._deliver(core, core.step())
+            self._waiting.deliver(core, core.step())
             self._counters.record(core)
 
     def _recover(self, core: EngineCore, error: Exception) -> None:
@@ -274,50 +272,17 @@ class EngineLoop:
         if is_device_lost(error):
             raise error
         core.reset()
-        self._fail_all(lambda: step_error(error))
-
-    def _fail_all(self, make_error: Callable[[], PagednbError]) -> None:
-        """Tell every waiting call; each gets an exception of its own, since raising one changes its traceback."""
-        mailboxes = {submission.mailbox for submission in self._submissions.values()}
-        self._submissions.clear()
-        for mailbox in mailboxes:
-            mailbox.put(Failure(make_error()))
+        self._waiting.fail_all(lambda: step_error(error))
 
     def _submit(self, core: EngineCore, *, submissions: Sequence[Submission]) -> None:
-        mailbox = submissions[0].mailbox
         if self._asleep is not None:  # since it was sent
-            mailbox.put(Failure(asleep_error()))
-            return
-        try:
-            for submission in submissions:
-                core.scheduler.add(submission.request)
-                self._submissions[submission.request.request_id] = submission
-        except PagednbError as error:
-            lost = [i for i, submission in self._submissions.items() if submission.mailbox is mailbox]
-            core.scheduler.abort(lost)
-            for request_id in lost:
-                del self._submissions[request_id]
-            mailbox.put(Failure(error))
+            submissions[0].mailbox.put(Failure(asleep_error()))
+        else:
+            self._waiting.submit(core, submissions)
 
     def _abort(self, core: EngineCore, *, request_ids: Sequence[int], mailbox: Mailbox) -> None:
-        self._deliver(core, core.scheduler.abort(request_ids))
+        self._waiting.deliver(core, core.scheduler.abort(request_ids))
         mailbox.put(AbortAcknowledged())
-
-    def _deliver(self, core: EngineCore, updates: Sequence[RequestUpdate]) -> None:
-        """Put all news of one step into the mailboxes, one letter a call."""
-        news: dict[Mailbox, list[RequestUpdate]] = {}
-        for raw_update in updates:
-            submission = self._submissions[raw_update.request_id]
-            update = end_at_stop_string(core, submission, raw_update)
-            if update.finish_reason is not None:
-                del self._submissions[update.request_id]
-                self._counters.num_finished += 1
-            elif not submission.wants_each_token:
-                continue
-            news.setdefault(submission.mailbox, []).append(update)
-        now_s = time.perf_counter()
-        for mailbox, mailbox_updates in news.items():
-            mailbox.put(News(now_s, mailbox_updates))
 
 
 def _receive(replies: queue.SimpleQueue[T], each_slice: Callable[[], None]) -> T:

@@ -384,7 +384,7 @@ def test_the_switch_interval_is_short_in_steps_and_put_back_when_idle(rig: tuple
 def test_a_thousand_prompts_are_handed_over_as_places_become_free(rig: tuple[LLMEngine, RigExecutor]) -> None:
     engine, executor = rig
     nums_there: list[int] = []
-    executor.before_step = lambda: nums_there.append(len(engine._loop._submissions))
+    executor.before_step = lambda: nums_there.append(len(engine._loop._waiting))
     outputs = engine.generate([[5, 6, 7]] * 1000, [params(seed, max_tokens=4) for seed in range(1000)])
     assert [output.outputs[0].token_ids for output in outputs] == [expected_tokens(seed, 3, 4) for seed in range(1000)]
     assert ENCODE_BATCH <= max(nums_there) < ENCODE_BATCH + 2 * engine.max_num_seqs
