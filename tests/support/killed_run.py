@@ -25,7 +25,7 @@ import transformers  # noqa: F401  before the fork
 import pagednb
 from pagednb.runner.model_runner import ModelRunner
 
-OPTIONS = {"temperature": 0, "max_tokens": 4, "progress": False, "cache": False}
+OPTIONS = {"temperature": 0, "max_tokens": 8, "progress": False, "cache": False}
 LABELS = ["delivery", "damage", "billing", "praise"]
 
 
