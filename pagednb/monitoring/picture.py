@@ -28,11 +28,14 @@ _FONT = "font-family='system-ui, sans-serif' font-size='13'"
 
 
 def picture(status: EngineStatus, caption: str = "", *, columns: int = 32) -> Picture:
-    """Return a picture of who owns which KV block, ``columns`` blocks wide, with ``caption`` above it.
+    """Return a picture of who owns which KV block, with ``caption`` above it.
 
-    With more than ``MAX_CELLS`` blocks a cell stands for several.
+    Its rows are as even as they can be with ``columns`` blocks each at most. With more than ``MAX_CELLS`` blocks a cell
+    stands for several.
     """
-    return Picture(Grid.of(status.blocks, max_cells=MAX_CELLS), caption, columns)
+    grid = Grid.of(status.blocks, max_cells=MAX_CELLS)
+    num_rows = max(1, -(-grid.num_cells // columns))
+    return Picture(grid, caption, max(1, -(-grid.num_cells // num_rows)))
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)

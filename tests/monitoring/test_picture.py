@@ -27,6 +27,11 @@ def test_letters_tell_blocks_apart() -> None:
     ]
 
 
+def test_rows_are_even() -> None:
+    rows = repr(picture(status(tables={}, num_blocks=48))).splitlines()[:-1]
+    assert [len(row) for row in rows] == [24, 24]
+
+
 def test_the_drawing_is_plain_svg_with_a_hint_for_each_cell() -> None:
     drawn = picture(status(tables={3: [1, 2], 4: [1, 4]}, num_blocks=6, cached=[5]), "A <b> & 'c'")._repr_svg_()
     root = ET.fromstring(drawn)
