@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
-from pagednb.dataframe.run.task import ONE_QUESTION, Answer, EncodedPrompt, RowFailure, RowRequests, params_fingerprint
-from pagednb.sampling_params import SamplingParams
+from pagednb.dataframe.run.task import Answer, EncodedPrompt, RowFailure, RowRequests
+from pagednb.dataframe.run.written_task import WrittenTask
 
 
 @dataclasses.dataclass(frozen=True)
-class AggTask:
+class AggTask(WrittenTask):
     """One text a call, whose prompt has at most ``token_budget`` tokens."""
 
-    params: SamplingParams
     token_budget: int
-    name: str = "agg"
-    questions: Sequence[str] = ONE_QUESTION
-
-    @property
-    def is_deterministic(self) -> bool:
-        """Whether the parameters leave nothing to chance."""
-        return self.params.is_deterministic
-
-    @property
-    def fingerprint(self) -> str:
-        """The parameters: a budget decides prompts, not what is answered to them."""
-        return params_fingerprint(self.params)
-
-    @property
-    def max_answer_tokens(self) -> int | None:
-        """``max_tokens``."""
-        return self.params.max_tokens
+    name: ClassVar[str] = "agg"
 
     def requests(self, prompts: Sequence[EncodedPrompt]) -> RowRequests:
         """Return one request; prompts are packed by upper bounds, which this checks."""

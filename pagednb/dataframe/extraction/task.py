@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pagednb.dataframe.extraction.answer_schema import AnswerSchema
-from pagednb.dataframe.run.task import ONE_QUESTION, Answer, EncodedPrompt, RowFailure, RowRequests, params_fingerprint
-from pagednb.sampling_params import SamplingParams
+from pagednb.dataframe.run.task import Answer, RowFailure
+from pagednb.dataframe.run.written_task import WrittenTask
 
 
 @dataclasses.dataclass(frozen=True)
-class ExtractTask:
+class ExtractTask(WrittenTask):
     """The values of a schema's fields, as a dict or as an instance of the class that was given."""
 
-    params: SamplingParams
     schema: AnswerSchema
     makes_instances: bool
-    name: str = "extract"
-    questions: Sequence[str] = ONE_QUESTION
-
-    @property
-    def is_deterministic(self) -> bool:
-        """Whether the parameters leave nothing to chance."""
-        return self.params.is_deterministic
-
-    @property
-    def fingerprint(self) -> str:
-        """The parameters, which hold the schema."""
-        return params_fingerprint(self.params)
-
-    @property
-    def max_answer_tokens(self) -> int | None:
-        """``max_tokens``."""
-        return self.params.max_tokens
-
-    def requests(self, prompts: Sequence[EncodedPrompt]) -> RowRequests:
-        """Return the one request of a row."""
-        return RowRequests([(prompt.token_ids, self.params) for prompt in prompts])
+    name: ClassVar[str] = "extract"
 
     def value(self, answer: Answer) -> Any:
         """Return the values.

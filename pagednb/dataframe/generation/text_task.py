@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from typing import ClassVar
 
 from pagednb.dataframe.generation.whole_answers import require_whole
-from pagednb.dataframe.run.task import ONE_QUESTION, Answer, EncodedPrompt, RowRequests, params_fingerprint
-from pagednb.sampling_params import SamplingParams
+from pagednb.dataframe.run.task import Answer
+from pagednb.dataframe.run.written_task import WrittenTask
 
 
 @dataclasses.dataclass(frozen=True)
-class GenerateTask:
+class GenerateTask(WrittenTask):
     """One text a row."""
 
-    params: SamplingParams
-    name: str = "generate"
-    questions: Sequence[str] = ONE_QUESTION
-
-    @property
-    def is_deterministic(self) -> bool:
-        """Whether the parameters leave nothing to chance."""
-        return self.params.is_deterministic
-
-    @property
-    def fingerprint(self) -> str:
-        """The parameters."""
-        return params_fingerprint(self.params)
-
-    @property
-    def max_answer_tokens(self) -> int | None:
-        """``max_tokens``."""
-        return self.params.max_tokens
-
-    def requests(self, prompts: Sequence[EncodedPrompt]) -> RowRequests:
-        """Return one request a question."""
-        return RowRequests([(prompt.token_ids, self.params) for prompt in prompts])
+    name: ClassVar[str] = "generate"
 
     def value(self, answer: Answer) -> str:
         """Return the text.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,8 @@ from pagednb.dataframe.generation.whole_answers import require_whole
 from pagednb.dataframe.results.columns import text_array
 from pagednb.dataframe.results.outcome import RowOutcome
 from pagednb.dataframe.results.typed_columns import object_column
-from pagednb.dataframe.run.task import ONE_QUESTION, Answer, EncodedPrompt, RowRequests, params_fingerprint
+from pagednb.dataframe.run.task import Answer
+from pagednb.dataframe.run.written_task import WrittenTask
 from pagednb.sampling_params import SamplingParams
 from pagednb.structured_output.field_spec import FieldSpec
 
@@ -27,31 +27,10 @@ class RowTexts:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextsTask:
+class TextsTask(WrittenTask):
     """``params.n`` texts a row."""
 
-    params: SamplingParams
-    name: str = "generate"
-    questions: Sequence[str] = ONE_QUESTION
-
-    @property
-    def is_deterministic(self) -> bool:
-        """Whether the parameters leave nothing to chance."""
-        return self.params.is_deterministic
-
-    @property
-    def fingerprint(self) -> str:
-        """The parameters."""
-        return params_fingerprint(self.params)
-
-    @property
-    def max_answer_tokens(self) -> int | None:
-        """``max_tokens``."""
-        return self.params.max_tokens
-
-    def requests(self, prompts: Sequence[EncodedPrompt]) -> RowRequests:
-        """Return the one request of a row."""
-        return RowRequests([(prompt.token_ids, self.params) for prompt in prompts])
+    name: ClassVar[str] = "generate"
 
     def value(self, answer: Answer) -> RowTexts:
         """Return all texts.

@@ -6,7 +6,6 @@ The row job knows tasks only by ``RowTask``. A task is plain data: it is made be
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -94,8 +93,3 @@ class RowTask(Protocol[Value_co]):
         Raises:
             RowFailure: it means nothing.
         """
-
-
-def params_fingerprint(params: SamplingParams) -> str:
-    """Return sampling parameters as JSON."""
-    return json.dumps(dataclasses.asdict(params), sort_keys=True, default=str)
