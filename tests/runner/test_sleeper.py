@@ -38,6 +38,15 @@ def no_progress(num_done: int, num_total: int) -> None:
     """Show nothing."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def others_rest() -> Iterator[None]:
+    """Let the collector look at this room's objects only: those of a whole suite take seconds each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 class Bed:
     """An engine core on the CPU, without a thread, and the memory that it may hold awake and asleep."""
 
