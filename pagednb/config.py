@@ -20,6 +20,8 @@ DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
 LoadFormat = Literal["auto", "safetensors", "pt", "dummy"]
 PreemptionMode = Literal["swap", "recompute"]
 
+EMBEDDED_MODEL = "pagednb/embedded"
+"""What the model inside the package is called; ``model=None`` is the same."""
 MAX_NUM_SEQS = 2**16
 """Every row has state on host and device, used or not; no batch of this size pays."""
 
@@ -34,7 +36,7 @@ class EngineConfig:
     """Options of ``pagednb.load`` and ``LLM``, with vLLM's names.
 
     Args:
-        model: A local folder or a hub id; None is the embedded demonstration model.
+        model: A local folder or a hub id; None, or "pagednb/embedded", is the one inside the package.
         served_model_name: What clients of ``pagednb.serve`` call the model: a name or several; None is ``model``.
         tokenizer: Folder or hub id of the tokenizer, if it is not the model's.
         revision: Branch, tag or commit on the hub.
@@ -114,6 +116,8 @@ class EngineConfig:
         for name in _PATHS:
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else os.fspath(value))
+        if self.model == EMBEDDED_MODEL:
+            object.__setattr__(self, "model", None)
 
     def _check_words(self) -> None:
         for name in _PATHS:

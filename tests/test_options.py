@@ -144,3 +144,8 @@ def test_dtypes_may_be_those_of_torch() -> None:
     assert EngineConfig(dtype="half").dtype == "half"
     with pytest.raises(OptionError, match="dtype"):
         EngineConfig(dtype=torch.int8)
+
+
+def test_the_model_inside_has_a_name() -> None:
+    named = EngineConfig(model="pagednb/embedded", max_model_len=64)
+    assert named == EngineConfig(max_model_len=64) and not named.difference(EngineConfig(max_model_len=64))

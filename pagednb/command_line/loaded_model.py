@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pagednb.command_line.engine_options import add_engine_options, given_engine_options
-from pagednb.models.local_models import EMBEDDED
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
@@ -25,17 +24,12 @@ def add_model_options(parser: argparse.ArgumentParser, *, as_flag: bool) -> None
     add_engine_options(parser)
 
 
-def model_named(name: str | None) -> str | None:
-    """Return a model as ``pagednb.load`` takes it: None is the embedded one."""
-    return None if name == EMBEDDED else name
-
-
 @contextlib.contextmanager
 def loaded_engine(args: argparse.Namespace) -> Iterator[LLMEngine]:
     """Load the model for the time of the block, as the engine of this process. Raises as ``pagednb.load``."""
     from pagednb import runtime
 
-    llm = runtime.load(model_named(args.model), **given_engine_options(args))
+    llm = runtime.load(args.model, **given_engine_options(args))
     try:
         yield llm.engine
     finally:

@@ -13,8 +13,8 @@ from pagednb.command_line.command import Command
 from pagednb.command_line.loaded_model import add_model_options, loaded_engine
 from pagednb.command_line.output_file import add_output_options, checked_output
 from pagednb.command_line.terminal import note
+from pagednb.config import EMBEDDED_MODEL
 from pagednb.errors import OptionError
-from pagednb.models.local_models import EMBEDDED
 
 if TYPE_CHECKING:
     from pagednb.server.batch.batch_run import BatchCounts, BatchRun
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
             answers.write(lines)
             answers.flush()  # what is done is there, whatever ends the run
 
-        batch = BatchRun(engine, tuple(args.served_model_name or (args.model or EMBEDDED,)), write)
+        batch = BatchRun(engine, tuple(args.served_model_name or (args.model or EMBEDDED_MODEL,)), write)
         try:
             _run(batch, source)
         finally:

@@ -11,9 +11,8 @@ from typing import Any
 from pagednb import envs
 from pagednb.command_line.command import Command
 from pagednb.command_line.engine_options import add_engine_options, given_engine_options
-from pagednb.command_line.loaded_model import model_named
+from pagednb.config import EMBEDDED_MODEL
 from pagednb.errors import OptionError
-from pagednb.models.local_models import EMBEDDED
 
 DEFAULT_PORT = 8000
 
@@ -115,13 +114,13 @@ def run(args: argparse.Namespace) -> None:
     require_libraries()
     if args.model is not None and args.model_flag is not None:
         raise OptionError("The model was named twice.", hint="Leave --model out.")
-    named = args.model or args.model_flag or EMBEDDED
+    named = args.model or args.model_flag or EMBEDDED_MODEL
     settings = make_settings(named, args.served_model_name, **_server_options(args))
     from pagednb.llm import LLM
     from pagednb.server.listener import BACKLOG, bind_listener, is_loopback, url_of
     from pagednb.server.web_server import WebServer
 
-    with bind_listener(args.host, args.port) as listener, LLM(model_named(named), **_engine_options(args)) as llm:
+    with bind_listener(args.host, args.port) as listener, LLM(named, **_engine_options(args)) as llm:
         server = WebServer(llm.engine, settings)
         listener.listen(BACKLOG)  # whoever reads the next line may connect
         seconds = time.perf_counter() - begin_s

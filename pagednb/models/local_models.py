@@ -11,7 +11,8 @@ import json
 import pathlib
 from collections.abc import Iterator
 
-EMBEDDED = "pagednb/embedded"
+from pagednb.config import EMBEDDED_MODEL
+
 """The name of the demonstration model inside the package."""
 
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -41,11 +42,12 @@ def models_below(folder: pathlib.Path) -> list[LocalModel]:
 
 def model_names() -> list[str]:
     """Return the names alone, quickly enough for the Tab key."""
-    return list(dict.fromkeys([EMBEDDED, *sorted(name for name, _ in _snapshots())]))
+    return list(dict.fromkeys([EMBEDDED_MODEL, *sorted(name for name, _ in _snapshots())]))
 
 
 def _embedded() -> LocalModel:
-    return _model(EMBEDDED, pathlib.Path(str(importlib.resources.files("pagednb") / "embedded_model" / "weights")))
+    folder = importlib.resources.files("pagednb") / "embedded_model" / "weights"
+    return _model(EMBEDDED_MODEL, pathlib.Path(str(folder)))
 
 
 def _model(name: str, folder: pathlib.Path) -> LocalModel:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from pagednb.config import EngineConfig
+from pagednb.config import EMBEDDED_MODEL, EngineConfig
 from pagednb.errors import ModelLoadError, NotSupportedYetError, OptionError
 from pagednb.models.architecture import Architecture
 from pagednb.models.hub import fetch_weights, find_folder
@@ -24,7 +24,6 @@ from pagednb.models.placement import choose_device, choose_dtype
 from pagednb.models.registry import find_architecture
 from pagednb.models.spec import DecoderSpec
 
-EMBEDDED_NAME = "pagednb/embedded"
 _SAMPLING_DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
@@ -96,7 +95,7 @@ def resolve_model(config: EngineConfig) -> ResolvedModel:
     generation = _read_json(folder / "generation_config.json") if (folder / "generation_config.json").exists() else {}
     return ResolvedModel(
         folder=folder,
-        name=EMBEDDED_NAME if config.model is None else str(config.model),
+        name=EMBEDDED_MODEL if config.model is None else str(config.model),
         revision=revision,
         settings=settings,
         architecture=architecture,

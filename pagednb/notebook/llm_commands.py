@@ -7,7 +7,6 @@ from typing import Any
 
 from pagednb import runtime
 from pagednb.errors import OptionError
-from pagednb.models.local_models import EMBEDDED
 from pagednb.notebook.conversation import Conversation
 from pagednb.notebook.load_flags import load_options
 from pagednb.notebook.model_list import list_models
@@ -58,8 +57,6 @@ class LlmCommands:
         options = load_options(words)
         if "model" not in options and self._settings.model is not None:
             options["model"] = self._settings.model
-        if options.get("model") == EMBEDDED:
-            del options["model"]
         runtime.load(**options)
 
     def _status(self, words: list[str]) -> object:

@@ -38,7 +38,8 @@ class LabelSet:
             texts.append(_checked(text, texts))
             descriptions.append(_checked_description(text, description))
         if len(texts) < at_least:
-            raise OptionError(f"There are {len(texts)} labels.", hint=f"Give at least {at_least}.")
+            found = "is one label" if texts else "are no labels"
+            raise OptionError(f"There {found}.", hint=f"Give at least {at_least}.")
         return cls(tuple(texts), tuple(descriptions))
 
     def in_words(self) -> str:

@@ -305,7 +305,7 @@ def test_long_rows_are_cut_with_room_for_their_label(engine: FakeEngine) -> None
         ({}, "labels=None"),
         ({"labels": "billing"}, "labels='billing'"),
         ({"labels": 3}, "labels=3"),
-        ({"labels": ["a"]}, "There are 1 labels"),
+        ({"labels": ["a"]}, "There is one label"),
         ({"labels": ["a", "a"]}, "comes twice"),
         ({"labels": ["a", " "]}, "blank"),
         ({"labels": ["a", 1]}, "Give '1'"),
