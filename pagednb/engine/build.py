@@ -116,7 +116,7 @@ class ModelEngineBuilder:
                 total_bytes=report.total_bytes,
                 used_before_bytes=report.used_before_bytes,
                 weight_bytes=report.weight_bytes,
-                offloaded_bytes=report.offloaded_bytes,
+                offloaded_bytes=report.offloaded_bytes if launch_ahead else 0,  # a CPU's are among its weights
                 activation_bytes=report.activation_bytes,
                 graph_bytes=report.graph_bytes,
                 kv_cache_bytes=report.kv_cache_bytes,

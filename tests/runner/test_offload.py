@@ -14,6 +14,7 @@ from support.late_copies import LateCopies
 from support.tiny_models import VOCAB_SIZE, tiny_model
 
 from pagednb.config import EngineConfig
+from pagednb.engine.build import ModelEngineBuilder
 from pagednb.errors import GPUMemoryError, OptionError
 from pagednb.models import offloaded_layers
 from pagednb.models.load import num_weight_bytes
@@ -77,6 +78,12 @@ def test_tokens_are_the_same_in_all_traffic_however_late_copies_are(folder, monk
     monkeypatch.setattr(offloaded_layers, "copies_for", late)
     for num_freed in (1, 3):
         assert tokens(folder, cpu_offload_gb=gib_of(folder, num_freed), **options) == expected
+
+
+def test_a_cpu_counts_its_weights_once(folder):
+    builder = ModelEngineBuilder(EngineConfig(model=folder, device="cpu", cpu_offload_gb=gib_of(folder, 1)))
+    memory = builder.build(builder.resolve(), lambda num_done, num_total: None).memory
+    assert memory is not None and memory.weight_bytes > 0 and memory.offloaded_bytes == 0
 
 
 def test_books_tell_device_and_host_apart(folder, monkeypatch):
