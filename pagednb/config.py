@@ -52,8 +52,7 @@ class EngineConfig:
         gpu_memory_utilization: Share of the GPU's memory that may be in use in all, by other processes too.
         cpu_offload_gb: GiB of the GPU's memory to save by keeping decoder layers in host memory: each is copied to the
             GPU whenever it is computed, so a step lasts at least as long as those copies.
-        swap_space: GiB of host memory that preempted requests may leave their KV blocks in; taken as it is needed. None
-            is 4 on a GPU, less on a small machine, and 0 on a CPU.
+        swap_space: GiB of host memory that preempted requests may leave their KV blocks in; taken as it is needed.
         preemption_mode: What a request that loses its blocks does: "swap" them while there is room, "recompute" them,
             or None for whichever is cheaper by what was measured.
         max_num_seqs: Sequences that run at once; None lets the device choose.
@@ -82,7 +81,7 @@ class EngineConfig:
     num_gpu_blocks_override: int | None = None
     gpu_memory_utilization: float = 0.9
     cpu_offload_gb: float = 0
-    swap_space: float | None = None
+    swap_space: float = 0
     preemption_mode: PreemptionMode | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
@@ -137,11 +136,11 @@ class EngineConfig:
         self._require("block_size", lambda value: is_whole(value) and value in BLOCK_SIZES, f"one of {BLOCK_SIZES}")
         self._require("gpu_memory_utilization", lambda value: is_finite(value) and 0 < value <= 1, "in (0, 1]")
         self._require("cpu_offload_gb", lambda value: is_finite(value) and value >= 0, "a number of at least 0")
-        self._require(
-            "swap_space", lambda value: value is None or (is_finite(value) and value >= 0), "a number of at least 0"
-        )
-        if self.preemption_mode == "swap" and self.swap_space == 0:
-            raise OptionError('preemption_mode="swap" with swap_space=0 has nowhere to swap to.', hint="Leave one out.")
+        self._require("swap_space", lambda value: is_finite(value) and value >= 0, "a number of at least 0")
+        if self.preemption_mode == "swap" and not self.swap_space:
+            raise OptionError(
+                'preemption_mode="swap" with swap_space=0 has nowhere to swap to.', hint="Give swap_space, in GiB."
+            )
         for name in _COUNTS:
             self._require(
                 name, lambda value: value is None or (is_whole(value) and value >= 1), "a whole number of at least 1"

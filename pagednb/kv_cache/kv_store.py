@@ -57,9 +57,13 @@ class KVStore:
         """Return ``(k_cache, v_cache)``, each ``[num_blocks, num_kv_heads, block_size, head_dim]``."""
         return self._layers[index]
 
-    def new_blocks(self, num_blocks: int, *, device: torch.device | None = None) -> torch.Tensor:
-        """Return memory for ``num_blocks`` whole blocks, one after the other, here or on another device."""
-        return torch.empty((num_blocks, *self._words.shape[1:]), dtype=torch.int64, device=device or self._kv.device)
+    def new_blocks(self, num_blocks: int) -> torch.Tensor:
+        """Return memory for ``num_blocks`` whole blocks, one after the other, on the same device."""
+        return torch.empty((num_blocks, *self._words.shape[1:]), dtype=torch.int64, device=self._kv.device)
+
+    def blocks_in(self, memory: torch.Tensor) -> torch.Tensor:
+        """Return ``memory``, uint8 and as long as some blocks, on any device, as ``new_blocks`` lays them out."""
+        return memory.view(torch.int64).view(-1, *self._words.shape[1:])
 
     def gather_blocks(self, block_ids: torch.Tensor) -> torch.Tensor:
         """Return copies of blocks, laid out as ``new_blocks``; ``block_ids`` int64 ``[num_blocks]`` on the device."""

@@ -127,7 +127,7 @@ def _build(
     device, dtype, spec = scope.device, torch_dtype(resolved), resolved.spec
     with_graphs = device.type == "cuda" and not config.enforce_eager
     needs = MemoryNeeds.of(spec, limits, block_size=config.block_size, dtype=dtype, with_graphs=with_graphs)
-    num_host_blocks = choose_num_host_blocks(config, device, block_bytes=needs.bytes_per_block)
+    num_host_blocks = choose_num_host_blocks(config, block_bytes=needs.bytes_per_block)
     before = DeviceMemory.measure(device)
     weight_bytes = _weight_bytes(config, resolved, is_kept=kept is not None)
     bytes_to_load = weight_bytes if kept is None else min(weight_bytes, kept.num_bytes_to_copy(device))

@@ -6,14 +6,14 @@ be used again at once, on either side. Which host block belongs to whom is the s
 
 from __future__ import annotations
 
-import contextlib
-import weakref
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from pagednb.kv_cache.kv_store import KVStore
+from pagednb.models.host_arena import host_arena
+from pagednb.models.pinned_memory import pin
 from pagednb.runner.timed_span import TimedSpan
 from pagednb.sampling.transfer import to_device
 
@@ -21,8 +21,6 @@ CHUNK_BYTES = 64 * 2**20
 """Host memory taken at a time: what a few requests need, pinned within a step or two."""
 STAGING_BYTES = 64 * 2**20
 """Of blocks that are gathered on the device before they leave it, or that arrive before they are spread."""
-
-_CUDA_HOST_REGISTER_PORTABLE = 1
 
 
 class HostKVStore:
@@ -86,24 +84,7 @@ class HostKVStore:
             yield slice(start, stop), self._chunks[chunk][first : first + stop - start]
 
     def _take_chunk(self) -> torch.Tensor:
-        chunk = self._kv_store.new_blocks(self._blocks_per_chunk, device=torch.device("cpu"))
-        if self._device.type == "cuda" and _pin(chunk, self._device):
-            # not at the end of the process: there the engine's thread may still copy, and the system unpins by itself
-            weakref.finalize(self, _unpin, chunk, torch.cuda.current_stream(self._device)).atexit = False
-        return chunk
-
-
-def _pin(chunk: torch.Tensor, device: torch.device) -> bool:
-    """Pin host memory; return whether the system lets us. Torch's own pinned memory would stay with the process."""
-    if int(torch.cuda.cudart().cudaHostRegister(chunk.data_ptr(), chunk.nbytes, _CUDA_HOST_REGISTER_PORTABLE)) == 0:
-        return True
-    # CUDA reports the failure once more, to whoever launches a kernel next on this thread
-    with contextlib.suppress(RuntimeError):
-        torch.ones(1, device=device)
-    return False
-
-
-def _unpin(chunk: torch.Tensor, stream: torch.cuda.Stream) -> None:
-    """Unpin once no copy uses the memory any more."""
-    stream.synchronize()
-    torch.cuda.cudart().cudaHostUnregister(chunk.data_ptr())
+        memory = host_arena(self._blocks_per_chunk * self._kv_store.block_bytes)
+        if self._device.type == "cuda":
+            pin(memory, torch.cuda.current_stream(self._device), owner=self)
+        return self._kv_store.blocks_in(memory)

@@ -39,7 +39,7 @@ def test_format_and_thinking_are_settings(shell: RaisingShell, engine: ScriptedE
     [
         ("%llm load", {"model": "some/model"}),
         ("%llm load other/model --seed 3", {"model": "other/model", "seed": 3}),
-        ("%llm load pagednb/embedded", {}),
+        ("%llm load pagednb/embedded", {"model": "pagednb/embedded"}),
     ],
 )
 def test_the_model_to_load(

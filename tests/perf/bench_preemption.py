@@ -214,14 +214,7 @@ def main() -> None:
     rounds = [run(mode, folder, args) for mode in args.modes or MODES]
     print_table(rounds)
     for each in rounds:
-        figures = {name: value for name, value in dataclasses.asdict(each).items() if name != "answers"}
-        figures |= {"job": "preemption", "model": args.model, "requests": args.requests, "share": args.share}
-        figures |= {"prompt": args.prompt, "output": args.output}
-        print(
-            json.dumps(
-                {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
-            )
-        )
+        print(json.dumps(_figures(each, args)))
 
 
 if __name__ == "__main__":
