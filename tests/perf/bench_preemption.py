@@ -8,7 +8,7 @@ since nobody comes in before there is room. Of what preempted requests leave the
 timed is a second round, with other prompts: in the first kernels are compiled and host memory is taken.
 
 "ample" has blocks for all; "recompute" and "swap" do so at every preemption; "measured" decides by what it measured.
-Prints a table, then a line of JSON for each mode. Answers may differ between modes where prompts and single tokens are
+Prints a line of JSON for each mode, then a table. Answers may differ between modes where prompts and single tokens are
 computed by different kernels. On a CPU host memory is the same memory: figures from there show that it works.
 """
 
@@ -211,10 +211,11 @@ def main() -> None:
         (folder / "config.json").write_text(json.dumps(TINY))
     else:
         folder = model_folder(args.model, args.folder)
-    rounds = [run(mode, folder, args) for mode in args.modes or MODES]
+    rounds = []
+    for mode in args.modes or MODES:
+        rounds.append(run(mode, folder, args))
+        print(json.dumps(_figures(rounds[-1], args)), flush=True)
     print_table(rounds)
-    for each in rounds:
-        print(json.dumps(_figures(each, args)))
 
 
 if __name__ == "__main__":
