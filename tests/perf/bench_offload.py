@@ -59,13 +59,14 @@ def seconds_per_token(llm: pagednb.LLM, num_rows: int, num_new: int) -> float:
 
     The best difference of two runs would credit a long one with what the short one spent on capturing graphs.
     """
-    best = {2: float("inf"), 2 + num_new: float("inf")}
-    for seed in range(1 + REPEATS):
+    counts = (2, 2 + num_new)
+    best = dict.fromkeys(counts, float("inf"))
+    for seed in range(REPEATS):
         prompts = random_prompts(num_rows, 16, seed)
-        for count in best:
+        for count in counts:
             seconds = generate_timed(llm.engine, [TimedRequest(prompt, count) for prompt in prompts]).seconds
             best[count] = min(best[count], seconds)
-    return (best[2 + num_new] - best[2]) / num_new
+    return (best[counts[1]] - best[counts[0]]) / num_new
 
 
 def prompt_tokens_per_s(llm: pagednb.LLM) -> float:
