@@ -120,7 +120,13 @@ def options_of(mode: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def run(mode: str, folder: pathlib.Path, args: argparse.Namespace) -> Round:
     """Load an engine, run the requests twice, return what the second time took."""
-    options = {"device": args.device, "load_format": "dummy", "skip_tokenizer_init": True, **options_of(mode, args)}
+    options = {
+        "device": args.device,
+        "dtype": args.dtype,
+        "load_format": "dummy",
+        "skip_tokenizer_init": True,
+        **options_of(mode, args),
+    }
     params = SamplingParams(temperature=0, max_tokens=args.output, ignore_eos=True, detokenize=False)
     vocab_size = json.loads((folder / "config.json").read_text())["vocab_size"]
     with LLM(str(folder), **options) as llm:
@@ -192,6 +198,7 @@ def main() -> None:
     parser.add_argument("modes", nargs="*", choices=[*MODES, []], help="all if none is named")
     parser.add_argument("--model", choices=[*sorted(SHAPES), "tiny"], default="tiny")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto", help="in float32 all modes should give the same answers")
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--prompt", type=int, default=6000, help="tokens of a prompt, on average")
     parser.add_argument("--output", type=int, default=500, help="tokens of an answer")
