@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # importing AutoTokenizer itself takes 0.7 s, or 5 s with versions of transformers that bring torch's compiler along
 _KNOWN_CHOICES = {
     **{(model_type, "PreTrainedTokenizer"): "PreTrainedTokenizerFast" for model_type in ("llama", "qwen3")},
+    # what transformers 5 calls the same class, and writes into every folder where it saves one
+    **{(model_type, "TokenizersBackend"): "PreTrainedTokenizerFast" for model_type in ("llama", "qwen3")},
     **{(model_type, "Qwen2Tokenizer"): "Qwen2Tokenizer" for model_type in ("qwen2", "qwen3")},
     **{(model_type, "GPT2Tokenizer"): "GPT2Tokenizer" for model_type in ("gpt2", "opt")},
 }
