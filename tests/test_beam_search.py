@@ -17,6 +17,7 @@ from support.tiny_models import VOCAB_SIZE, tiny_model
 import pagednb
 from pagednb import LLM, BeamSearchParams
 from pagednb.engine.beams import Beams
+from pagednb.engine.core_service import CoreService
 from pagednb.errors import ContextLengthError, NotSupportedYetError, OptionError
 
 MAX_MODEL_LEN = 128
@@ -107,7 +108,8 @@ def test_beams_share_blocks(llm: LLM) -> None:
     prompt, width, max_tokens = make_prompts()[2] * 3, 4, 2 * BLOCK_SIZE
     used: list[int] = []
 
-    def watch(core: Any, counters: Any) -> None:
+    def watch(service: CoreService) -> None:
+        core: Any = service.core
         execute = core.executor.execute
 
         def counted(plan: Any) -> Any:
@@ -116,8 +118,8 @@ def test_beams_share_blocks(llm: LLM) -> None:
 
         core.executor.execute = counted
 
-    def unwatch(core: Any, counters: Any) -> None:
-        del core.executor.execute
+    def unwatch(service: CoreService) -> None:
+        del service.core.executor.execute
 
     llm.reset_prefix_cache()
     before = llm.status().tokens_in

@@ -37,7 +37,7 @@ def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLM]:
 @contextlib.contextmanager
 def spoiled(llm: LLM, spoil: Callable[[int, torch.Tensor], torch.Tensor]) -> Iterator[None]:
     """Hand the logits of every step to ``spoil``, with the step's number."""
-    model = llm.engine._loop.call(lambda core, counters: core.executor._parts.model)
+    model = llm.engine._loop.call(lambda service: service.core.executor._parts.model)
     compute_logits, num_steps = model.compute_logits, 0
 
     def spoiling(hidden: torch.Tensor) -> torch.Tensor:
@@ -77,7 +77,7 @@ def test_an_exception_at_any_step_reaches_every_caller(llm: LLM, kind: type[Exce
     def fail_shared(number: int, logits: torch.Tensor) -> torch.Tensor:
         """Fail at the ``step``th of those that work for both callers."""
         nonlocal num_shared
-        if len(llm.engine._loop._waiting) < 2 * len(PROMPTS):
+        if llm.engine._loop._service.num_waiting < 2 * len(PROMPTS):
             time.sleep(0.02)  # until the other one is there
             return logits
         num_shared += 1

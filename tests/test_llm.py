@@ -19,6 +19,7 @@ from support.tiny_models import tiny_model
 
 import pagednb
 from pagednb import LLM, SamplingParams
+from pagednb.engine.core_service import CoreService
 from pagednb.errors import (
     ContextLengthError,
     EngineDeadError,
@@ -446,7 +447,8 @@ def test_after_shutdown_every_call_says_so(folder: pathlib.Path) -> None:
 def test_after_a_fault_in_the_model_the_next_answer_is_right(llm: LLM) -> None:
     expected = llm.generate(PROMPTS, GREEDY)
 
-    def break_step(core: Any, counters: Any) -> None:
+    def break_step(service: CoreService) -> None:
+        core: Any = service.core
         execute, steps = core.executor.execute, iter(range(100))
 
         def execute_and_fail(plan: Any) -> Any:

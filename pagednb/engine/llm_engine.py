@@ -14,11 +14,10 @@ from pagednb.config import EngineConfig
 from pagednb.engine.build import EngineBuilder, ModelEngineBuilder, Progress
 from pagednb.engine.call import Call
 from pagednb.engine.checked_prompts import CheckedPrompt, checked_prompts
-from pagednb.engine.core import EngineCore
+from pagednb.engine.core_service import CoreService
 from pagednb.engine.input_processor import InputProcessor
 from pagednb.engine.loading import build_engine, wake_up
 from pagednb.engine.loop import EngineLoop
-from pagednb.engine.metrics import EngineCounters
 from pagednb.engine.output_processor import OutputProcessor
 from pagednb.engine.status import EngineStatus
 from pagednb.engine.token_prompt import Prompt, TokenPrompt
@@ -234,19 +233,21 @@ class LLMEngine:
     def status(self) -> EngineStatus:
         """Return the figures of this moment. Raises EngineDeadError if the engine is over."""
 
-        def look(core: EngineCore, counters: EngineCounters) -> EngineStatus:
+        def look(service: CoreService) -> EngineStatus:
             max_model_len, memory = self.geometry.max_model_len, self._memory_now()
-            return EngineStatus.of(core, counters, resolved=self.resolved, max_model_len=max_model_len, memory=memory)
+            return EngineStatus.of(
+                service.core, service.counters, resolved=self.resolved, max_model_len=max_model_len, memory=memory
+            )
 
         return self._loop.call(look)
 
     def check_integrity(self) -> None:
         """Prove the books of scheduler and KV cache between two steps; raises AssertionError with numbers."""
-        self._loop.call(lambda core, counters: core.scheduler.check_integrity())
+        self._loop.call(lambda service: service.core.scheduler.check_integrity())
 
     def reset_prefix_cache(self) -> None:
         """Forget all cached prefixes that no running request uses."""
-        self._loop.call(lambda core, counters: core.scheduler.reset_prefix_cache())
+        self._loop.call(lambda service: service.core.scheduler.reset_prefix_cache())
 
     def sleep(self, level: int = 1) -> None:
         """Give the device back until ``wake_up``; cached prefixes are forgotten, all else stays.

@@ -10,33 +10,22 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
-import functools
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pagednb.engine.core import EngineCore
-from pagednb.engine.faults import (
-    asleep_error,
-    busy_error,
-    cancelled_error,
-    dead_error,
-    drop_frames,
-    forked_error,
-    is_device_lost,
-    step_error,
-)
-from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox
-from pagednb.engine.metrics import EngineCounters
+from pagednb.engine.core_service import CoreService
+from pagednb.engine.faults import asleep_error, dead_error, drop_frames, forked_error, is_device_lost
+from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, Mailbox
 from pagednb.engine.rare_collections import RARE_COLLECTIONS
 from pagednb.engine.submission import Submission
 from pagednb.engine.switch_interval import SHORT_TURNS
-from pagednb.engine.waiting_callers import WaitingCallers
 from pagednb.sleep_state import SleepLevel, SleepState
 
 T = TypeVar("T")
-Command = Callable[[EngineCore], None]
+Command = Callable[[CoreService], None]
 LINGER_S = 0.5
 """How long collections stay rare without work: a caller with many prompts, or a chat, comes back soon."""
 EXIT_WAIT_S = 3.0
@@ -58,10 +47,7 @@ class EngineLoop:
         self._thread: threading.Thread | None = None
         self._is_stopping = False
         self._end: _End | None = None
-        self._asleep: SleepState | None = None  # set by the engine thread
-        # touched by the engine thread only
-        self._counters = EngineCounters()
-        self._waiting = WaitingCallers(self._counters)
+        self._service: CoreService | None = None  # while it serves
 
     @property
     def is_stopping(self) -> bool:
@@ -76,7 +62,7 @@ class EngineLoop:
     @property
     def asleep(self) -> SleepState | None:
         """How the engine sleeps; None while it is awake."""
-        return self._asleep
+        return None if (service := self._service) is None else service.asleep
 
     def start(self, build: Callable[[], EngineCore], *, while_waiting: Callable[[], None]) -> None:
         """Build the core on the engine thread; ``while_waiting`` runs here every 0.1 s until it stands.
@@ -100,46 +86,25 @@ class EngineLoop:
     def submit(self, submissions: Sequence[Submission]) -> None:
         """Hand over requests of one mailbox, parents before children. Raises as ``raise_if_unable``."""
         self.raise_if_unable()
-        self._commands.put(functools.partial(self._submit, submissions=submissions))
+        self._commands.put(lambda service: service.submit(submissions))
 
     def abort(self, request_ids: Sequence[int], mailbox: Mailbox) -> None:
         """End requests; their last updates and then an acknowledgement arrive in ``mailbox``."""
-        self._commands.put(functools.partial(self._abort, request_ids=request_ids, mailbox=mailbox))
+        self._commands.put(lambda service: service.abort(request_ids, mailbox))
 
     def cancel_all(self) -> int:
         """End what every caller waits for: each gets RequestCancelledError. Returns how many sequences that were."""
-
-        def cancel(core: EngineCore, counters: EngineCounters) -> int:
-            num_sequences = len(self._waiting)
-            counters.num_finished += len(core.scheduler.abort(self._waiting.request_ids))
-            self._waiting.fail_all(cancelled_error)
-            return num_sequences
-
-        return self.call(cancel)
+        return self.call(CoreService.cancel_all)
 
     def sleep(self, level: SleepLevel) -> None:
         """Put the core to sleep. Raises EngineBusyError while requests are under way, else as ``EngineCore.sleep``."""
-
-        def fall_asleep(core: EngineCore, counters: EngineCounters) -> None:
-            if self._waiting:
-                raise busy_error(len(self._waiting))
-            core.sleep(level)
-            self._asleep = core.asleep
-
-        self.call(fall_asleep)
+        self.call(lambda service: service.sleep(level))
 
     def wake_up(self, progress: Callable[[int, int], None], *, while_waiting: Callable[[], None]) -> None:
         """Wake the core up; ``progress`` is called on any thread. Raises as ``EngineCore.wake_up``."""
+        self.call(lambda service: service.wake_up(progress), while_waiting=while_waiting)
 
-        def wake(core: EngineCore, counters: EngineCounters) -> None:
-            core.wake_up(progress)
-            self._asleep = core.asleep
-
-        self.call(wake, while_waiting=while_waiting)
-
-    def call(
-        self, function: Callable[[EngineCore, EngineCounters], T], *, while_waiting: Callable[[], None] | None = None
-    ) -> T:
+    def call(self, function: Callable[[CoreService], T], *, while_waiting: Callable[[], None] | None = None) -> T:
         """Run ``function`` on the engine thread between two steps and return its result, or raise its exception.
 
         ``while_waiting`` runs here every 0.1 s. A device that is found lost ends the engine.
@@ -147,9 +112,9 @@ class EngineLoop:
         assert threading.current_thread() is not self._thread, "the engine thread would wait for itself"
         replies: queue.SimpleQueue[tuple[T, None] | tuple[None, Exception]] = queue.SimpleQueue()
 
-        def command(core: EngineCore) -> None:
+        def command(service: CoreService) -> None:
             try:
-                replies.put((function(core, self._counters), None))
+                replies.put((function(service), None))
             except Exception as error:  # thread boundary: the caller gets it
                 drop_frames(error)
                 replies.put((None, error))
@@ -196,7 +161,7 @@ class EngineLoop:
     def raise_if_unable(self) -> None:
         """Raise what a request would meet now: EngineDeadError or EngineAsleepError."""
         self.raise_if_over()
-        if self._asleep is not None:
+        if self.asleep is not None:
             raise asleep_error()
 
     def _is_left_behind(self) -> bool:
@@ -221,68 +186,46 @@ class EngineLoop:
             self._end = _End(error)
             outcomes.put(error)
             return
+        self._service = service = CoreService(core)
         outcomes.put(None)
         cause: BaseException | None = None
         try:
-            self._serve(core)
+            self._serve(service)
         except BaseException as error:  # noqa: BLE001  (thread boundary: every caller gets it from now on)
             drop_frames(error)
             cause = error
-        self._end = _End(cause)
-        self._waiting.fail_all(lambda: dead_error(cause))
+        self._end, self._service = _End(cause), None
+        service.end(lambda: dead_error(cause))
         # a device that is lost cannot free what it holds
         with contextlib.suppress(Exception) if cause is not None else contextlib.nullcontext():
             core.shutdown()
 
-    def _serve(self, core: EngineCore) -> None:
+    def _serve(self, service: CoreService) -> None:
         """Sleep, wake up by a command, work until nothing is left. Raises only what cannot be recovered from."""
         while not self._is_stopping:
             command: Command | None = self._commands.get()
             with RARE_COLLECTIONS:
                 while command is not None and not self._is_stopping:
                     with SHORT_TURNS:
-                        self._work(core, command)
+                        self._work(service, command)
                     command = self._next_command(LINGER_S)
 
-    def _work(self, core: EngineCore, command: Command) -> None:
-        """Run a command, then steps until nothing is left."""
+    def _work(self, service: CoreService, command: Command) -> None:
+        """Run a command, then steps until nothing is left; before each step the commands that are there."""
         try:
-            command(core)
-            while core.has_work and not self._is_stopping:
-                self._step(core)
+            command(service)
+            while service.core.has_work and not self._is_stopping:
+                for _ in range(self._commands.qsize()):  # not until empty: a caller may submit faster than they run
+                    self._commands.get_nowait()(service)
+                service.step()
         except Exception as error:  # noqa: BLE001  (thread boundary: every waiting caller gets it)
-            self._recover(core, error)
+            service.recover(error)
 
     def _next_command(self, timeout_s: float) -> Command | None:
         try:
             return self._commands.get(timeout=timeout_s)
         except queue.Empty:
             return None
-
-    def _step(self, core: EngineCore) -> None:
-        """Run the commands that are there, then one step."""
-        for _ in range(self._commands.qsize()):  # not until empty: a caller may submit faster than this loop takes
-            self._commands.get_nowait()(core)
-        if core.has_work:
-            self._waiting.deliver(core, core.step())
-            self._counters.record(core)
-
-    def _recover(self, core: EngineCore, error: Exception) -> None:
-        drop_frames(error)
-        if is_device_lost(error):
-            raise error
-        core.reset()
-        self._waiting.fail_all(lambda: step_error(error))
-
-    def _submit(self, core: EngineCore, *, submissions: Sequence[Submission]) -> None:
-        if self._asleep is not None:  # since it was sent
-            submissions[0].mailbox.put(Failure(asleep_error()))
-        else:
-            self._waiting.submit(core, submissions)
-
-    def _abort(self, core: EngineCore, *, request_ids: Sequence[int], mailbox: Mailbox) -> None:
-        self._waiting.deliver(core, core.scheduler.abort(request_ids))
-        mailbox.put(AbortAcknowledged())
 
 
 def _receive(replies: queue.SimpleQueue[T], each_slice: Callable[[], None]) -> T:
@@ -294,5 +237,5 @@ def _receive(replies: queue.SimpleQueue[T], each_slice: Callable[[], None]) -> T
             each_slice()
 
 
-def _wake_up(core: EngineCore) -> None:
+def _wake_up(service: CoreService) -> None:
     """A command that does nothing."""

@@ -22,6 +22,7 @@ from support.engine_rig import RigBuilder, RigExecutor, assert_idle, expected_to
 
 from pagednb.config import EngineConfig
 from pagednb.engine.checked_prompts import ENCODE_BATCH
+from pagednb.engine.core_service import CoreService
 from pagednb.engine.llm_engine import LLMEngine
 from pagednb.engine.submission import Submission
 from pagednb.engine.switch_interval import SHORT_INTERVAL_S
@@ -346,7 +347,8 @@ def test_nothing_to_do_is_nothing_done(rig: tuple[LLMEngine, RigExecutor]) -> No
     answer(engine)
     num_looks = 0
 
-    def count_looks(core: Any, counters: Any) -> None:
+    def count_looks(service: CoreService) -> None:
+        core: Any = service.core
         step_as_ever = core.step
 
         def step() -> Any:
@@ -366,7 +368,7 @@ def test_nothing_to_do_is_nothing_done(rig: tuple[LLMEngine, RigExecutor]) -> No
 def test_an_error_in_an_admin_call_reaches_its_caller_only(rig: tuple[LLMEngine, RigExecutor]) -> None:
     engine, _ = rig
     with pytest.raises(ZeroDivisionError):
-        engine._loop.call(lambda core, counters: 1 // 0)
+        engine._loop.call(lambda service: 1 // 0)
     answer(engine)
 
 
@@ -384,7 +386,7 @@ def test_the_switch_interval_is_short_in_steps_and_put_back_when_idle(rig: tuple
 def test_a_thousand_prompts_are_handed_over_as_places_become_free(rig: tuple[LLMEngine, RigExecutor]) -> None:
     engine, executor = rig
     nums_there: list[int] = []
-    executor.before_step = lambda: nums_there.append(len(engine._loop._waiting))
+    executor.before_step = lambda: nums_there.append(engine._loop._service.num_waiting)
     outputs = engine.generate([[5, 6, 7]] * 1000, [params(seed, max_tokens=4) for seed in range(1000)])
     assert [output.outputs[0].token_ids for output in outputs] == [expected_tokens(seed, 3, 4) for seed in range(1000)]
     assert ENCODE_BATCH <= max(nums_there) < ENCODE_BATCH + 2 * engine.max_num_seqs

@@ -50,7 +50,7 @@ def tokens_of(llm: LLM) -> list[tuple[int, ...]]:
 
 
 def num_replays(llm: LLM) -> int:
-    replays: int = llm.engine._loop.call(lambda core, counters: core.executor.graphs.num_replays)  # type: ignore[attr-defined]
+    replays: int = llm.engine._loop.call(lambda service: service.core.executor.graphs.num_replays)  # type: ignore[attr-defined]
     return replays
 
 

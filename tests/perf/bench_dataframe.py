@@ -94,7 +94,7 @@ class Meter:
         self.usage = Usage(*spent, grown_mib=peak.grown_mib)
 
     def _clocks(self) -> tuple[float, float, float, float]:
-        engine_s = self._engine._loop.call(lambda core, counters: time.thread_time())
+        engine_s = self._engine._loop.call(lambda service: time.thread_time())
         return time.perf_counter(), time.thread_time(), engine_s, time.process_time()
 
 

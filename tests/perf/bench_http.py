@@ -78,7 +78,7 @@ def clocks(engine: LLMEngine) -> tuple[float, float, float]:
     """Return CPU seconds so far: of the server's thread, the engine's, the process."""
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "pagednb-server"]
     server_s = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
-    return server_s, engine._loop.call(lambda core, counters: time.thread_time()), time.process_time()
+    return server_s, engine._loop.call(lambda service: time.thread_time()), time.process_time()
 
 
 def time_served(
