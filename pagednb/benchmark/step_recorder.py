@@ -11,7 +11,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 
-from pagednb.engine.core import Executor, PendingOutput
+from pagednb.engine.core_parts import Executor, PendingOutput
 from pagednb.scheduler.output import RunnerOutput, SchedulerOutput
 from pagednb.scheduler.stats import SchedulerStats
 
