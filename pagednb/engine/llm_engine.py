@@ -6,14 +6,14 @@ Every method may be called from any thread and blocks only its caller. The work 
 from __future__ import annotations
 
 import weakref
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pagednb.config import EngineConfig
+from pagednb.engine.batch import OnOutputs, generate_batch
 from pagednb.engine.build import EngineBuilder, ModelEngineBuilder, Progress
 from pagednb.engine.call import Call
-from pagednb.engine.checked_prompts import CheckedPrompt, checked_prompts
+from pagednb.engine.checked_prompts import checked_prompts
 from pagednb.engine.core_service import CoreService
 from pagednb.engine.input_processor import InputProcessor
 from pagednb.engine.loading import build_engine, wake_up
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from pagednb.engine.mailbox import Mailbox
     from pagednb.engine.tokenization import TextCodec
-
-OnOutputs = Callable[[list[RequestOutput]], None]
 
 
 class LLMEngine:
@@ -180,38 +178,14 @@ class LLMEngine:
     ) -> list[RequestOutput]:
         """Return the outputs in the order of ``prompts``; ``progress`` gets them as they finish.
 
-        All prompts are encoded and checked while the first run. The engine is given as many as keep it busy, the rest
-        as places become free: a thread that makes requests of thousands at once would take the interpreter lock from
-        the engine's launches.
+        All prompts are encoded and checked while the first run; the engine is given as many as keep it busy.
 
         Raises:
             PagednbError: as ``Call.submit`` and ``Call.poll``.
         """
-        outputs: list[RequestOutput | None] = [None] * len(prompts)
-        waiting: deque[list[CheckedPrompt]] = deque()
-
-        def collect(finished: Iterable[tuple[int, RequestOutput]]) -> None:
-            news = dict(finished)
-            for index, output in news.items():
-                outputs[index] = output
-            if progress is not None and news:
-                progress(list(news.values()))
-
+        checked = checked_prompts(self._input_processor, prompts, params)
         with self.open_call() as call:
-
-            def hand_over() -> None:
-                while waiting and call.num_pending < 2 * self.max_num_seqs:
-                    call.submit_all(waiting.popleft())
-
-            for batch in checked_prompts(self._input_processor, prompts, params):
-                waiting.append(batch)
-                hand_over()
-                collect(call.poll(0))
-            while waiting or call.num_pending:
-                collect(call.poll())
-                hand_over()
-        assert None not in outputs
-        return outputs  # type: ignore[return-value]  # none is None
+            return generate_batch(call, checked, len(prompts), max_pending=2 * self.max_num_seqs, progress=progress)
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Generator[RequestOutput, None, None]:
         """Yield the output as it grows, each time from its beginning; the last one is ``finished``.
