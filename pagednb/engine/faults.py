@@ -10,6 +10,7 @@ from pagednb.errors import (
     EngineBusyError,
     EngineDeadError,
     EngineStepError,
+    PagednbError,
     RequestCancelledError,
 )
 from pagednb.outputs import RequestOutput
@@ -24,6 +25,7 @@ def is_device_lost(error: BaseException) -> bool:
     return any(
         isinstance(cause, torch.AcceleratorError) or any(word in str(cause) for word in _DEVICE_LOST_WORDS)
         for cause in _chain(error)
+        if not isinstance(cause, PagednbError)  # our own sentences may quote CUDA and mean something harmless
     )
 
 
