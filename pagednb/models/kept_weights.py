@@ -66,7 +66,7 @@ class KeptWeights:
         np.copyto(_as_bytes(out), _as_bytes(self._host[stored.name][start:stop]))
 
     def close(self) -> None:
-        """Let go of the tensors."""
+        """Let go of the tensors. Whoever only forgets this object leaves them to the garbage collector."""
         self._host.clear()
 
 

@@ -50,7 +50,7 @@ class Sleeper:
                 "The engine sleeps at level 2, without its weights; level 1 would keep them.", hint="Wake it up first."
             )
         elif level == 2:
-            self._kept = None
+            self.forget()
         self.state = SleepState(level, host_bytes=0 if self._kept is None else self._kept.num_bytes)
 
     def wake_up(self, progress: LoadProgress) -> None:
@@ -76,11 +76,14 @@ class Sleeper:
             runner.shutdown()
             raise
         self._runner.adopt(runner)
-        self.state = self._kept = None
+        self.forget()
+        self.state = None
 
     def forget(self) -> None:
-        """Let go of the weights on the host: the engine is over."""
-        self._kept = None
+        """Let go of the weights on the host, at once: nobody needs them any more."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def _weights_on_host(self) -> KeptWeights:
         weights = self._runner.weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pathlib
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,7 @@ from pagednb.engine.build import EngineParts, ModelEngineBuilder
 from pagednb.engine.core import EngineCore
 from pagednb.errors import GPUMemoryError, ModelLoadError, OptionError, WeightError
 from pagednb.models import kept_weights
+from pagednb.models.kept_weights import KeptWeights
 from pagednb.runner import factory
 from pagednb.runner.memory import DeviceMemory
 from pagednb.runner.model_runner import ModelRunner
@@ -107,6 +109,25 @@ def test_from_the_first_level_it_can_go_to_the_second_but_not_back(bed: Bed) -> 
         bed.core.sleep(1)
     bed.core.wake_up(no_progress)
     bed.assert_awake()
+
+
+@pytest.mark.parametrize("end", ["wake up", "second level", "shutdown"])
+def test_kept_weights_go_at_once(bed: Bed, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when somebody collects garbage, which is rare while an engine works: they are gigabytes."""
+    bed.core.sleep(1)
+    away = {name: tensor.clone() for name, tensor in bed.weights.items()}
+    memory = [weakref.ref(tensor) for tensor in away.values()]
+    bed.core._sleeper._kept = KeptWeights(away)  # as if they came from a GPU: no tensor of the next runner's
+    del away
+    monkeypatch.setattr(KeptWeights, "lying_on", lambda kept, device: {})
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    if end == "wake up":
+        bed.core.wake_up(no_progress)
+    elif end == "second level":
+        bed.core.sleep(2)
+    else:
+        bed.core.shutdown()
+    assert not any(ref() is not None for ref in memory)
 
 
 def test_a_shutdown_while_asleep_keeps_nothing(folder: pathlib.Path) -> None:
