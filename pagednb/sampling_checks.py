@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require
+from pagednb.checks import is_64_bit, is_finite, is_whole, plain_number, require, require_unicode
 from pagednb.errors import OptionError
 from pagednb.structured_output.grammar import grammar_of
 
@@ -40,8 +40,12 @@ def require_param(ok: bool, name: str, value: Any, expected: str) -> None:
 
 def as_tuple(name: str, value: Any) -> tuple[Any, ...]:
     """Return a list's values with Python's numbers; nothing for None. Raises OptionError for what is no list."""
-    require_param(isinstance(value, Iterable | None) and not isinstance(value, str), name, value, "a list")
-    return tuple(plain_number(item) for item in (() if value is None else value))
+    try:
+        items = iter(() if value is None else value)
+    except TypeError:  # also an array of no dimensions, which has __iter__ all the same
+        items = None
+    require_param(items is not None and not isinstance(value, str | bytes | Mapping), name, value, "a list")
+    return tuple(plain_number(item) for item in items or ())
 
 
 def _check_distribution(params: SamplingParams) -> None:
@@ -72,7 +76,8 @@ def _check_counts(params: SamplingParams) -> None:
         check("max_tokens", 1, float("inf"), "at least 1, or None for as many as fit")
         if params.min_tokens > params.max_tokens:
             raise OptionError(f"min_tokens={params.min_tokens} exceeds max_tokens={params.max_tokens}.")
-    if params.truncate_prompt_tokens not in (None, -1):
+    num_kept = params.truncate_prompt_tokens
+    if num_kept is not None and not (is_whole(num_kept) and num_kept == -1):
         check("truncate_prompt_tokens", 1, float("inf"), "at least 1, or -1 for as many as fit")
     require_param(params.seed is None or is_64_bit(params.seed), "seed", params.seed, "a 64-bit whole number")
 
@@ -104,11 +109,13 @@ def _check_token_rules(params: SamplingParams) -> None:
         require_param(callable(processor), "logits_processors", processor, "functions")
     for word in params.bad_words or ():
         require_param(isinstance(word, str) and word.strip() != "", "bad_words", word, "texts that are not blank")
+        require_unicode("SamplingParams bad_words", word)
 
 
 def _check_stop(params: SamplingParams) -> None:
     for text in params.stop or ():
         require_param(isinstance(text, str) and text != "", "stop", text, "non-empty strings")
+        require_unicode("SamplingParams stop", text)
     require_param(are_token_ids(params.stop_token_ids or ()), "stop_token_ids", params.stop_token_ids, "token ids")
     if params.stop and not params.detokenize:
         raise OptionError(

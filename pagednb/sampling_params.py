@@ -12,23 +12,26 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from pagednb.beam_search_params import BeamSearchParams
-from pagednb.checks import plain_number, signed_by_fields
-from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
+from pagednb.checks import is_whole, plain_number, signed_by_fields
+from pagednb.errors import OptionError, refuse_unknown_options
 from pagednb.sampling_checks import as_tuple, check_sampling_params, require_param
 from pagednb.structured_output.constraint import Constraint, ConstraintKind
 from pagednb.structured_output.json_schema import compact
 from pagednb.structured_output.python_types import json_schema_of
+from pagednb.structured_outputs_params import StructuredOutputsParams, sampling_options
+from pagednb.vllm_options import NOT_IN_SAMPLING, passing_over, refuse_unbuilt_options
 
-__all__ = ["BeamSearchParams", "SamplingParams", "require_sampling_params"]  # the first as vLLM has it, here too
+# those of other files as vLLM has them, here too
+__all__ = [
+    "BeamSearchParams",
+    "GuidedDecodingParams",
+    "SamplingParams",
+    "StructuredOutputsParams",
+    "require_sampling_params",
+]
 
-NAMES_NOT_BUILT_YET = frozenset(
-    {
-        "structured_outputs",
-        "spaces_between_special_tokens",
-        "extra_args",
-    }
-)
-"""Names that ``SamplingParams`` refuses as not built yet; surfaces with options of their own leave them to it."""
+GuidedDecodingParams = StructuredOutputsParams
+"""Its name in older versions of vLLM."""
 
 LogitsProcessor = Callable[..., Any]
 """``(output token ids, logits)`` or ``(prompt token ids, output token ids, logits)`` -> logits."""
@@ -38,6 +41,7 @@ GREEDY_TEMPERATURE = 1e-5
 
 
 @signed_by_fields
+@passing_over(NOT_IN_SAMPLING)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingParams:
     """Sampling parameters of one request, all by keyword. In brackets the defaults, which are vLLM's.
@@ -87,6 +91,7 @@ class SamplingParams:
         regex: The whole answer matches this regular expression (Rust's: no look-around, no back-references).
         grammar: The answer matches this grammar, in the Lark-like form of llguidance.
         whitespace: Let JSON hold free whitespace; it is compact otherwise [False].
+        structured_outputs: The constraint as vLLM's ``StructuredOutputsParams``; ``guided_decoding`` is its older name.
 
     At most one of the last constraints may be given. The end token comes only where the constraint is fulfilled.
 
@@ -128,20 +133,26 @@ class SamplingParams:
     grammar: str | None = None
     whitespace: bool = False
     response_format: dataclasses.InitVar[Any] = None
+    structured_outputs: dataclasses.InitVar[StructuredOutputsParams | None] = None
+    guided_decoding: dataclasses.InitVar[StructuredOutputsParams | None] = None
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Refuse unknown and not-yet-built names before the generated ``__init__`` sees them."""
-        for name in options.keys() & NAMES_NOT_BUILT_YET:
-            raise NotSupportedYetError(f"SamplingParams option {name!r} is not built yet.", hint="Leave it out.")
-        known = [*(f.name for f in dataclasses.fields(cls)), "response_format"]
-        refuse_unknown_options(options, known, owner="SamplingParams")
+        refuse_unbuilt_options(options, NOT_IN_SAMPLING, owner="SamplingParams")
+        own = [name for name in options if name not in NOT_IN_SAMPLING]
+        refuse_unknown_options(own, cls.__dataclass_fields__, owner="SamplingParams")
         return super().__new__(cls)
 
-    def __post_init__(self, response_format: Any) -> None:
+    def __post_init__(self, response_format: Any, structured_outputs: Any, guided_decoding: Any) -> None:
         if response_format is not None:
             if self.schema is not None:
                 raise OptionError("schema and response_format are two names of one option.", hint="Give one of them.")
             object.__setattr__(self, "schema", response_format)
+        constraint = sampling_options(structured_outputs=structured_outputs, guided_decoding=guided_decoding)
+        for name, value in constraint.items():
+            if getattr(self, name) is not None:
+                raise OptionError(f"{name} was given twice; an answer has one constraint.", hint="Give one.")
+            object.__setattr__(self, name, value)
         self._make_plain()
         check_sampling_params(self)
 
@@ -150,7 +161,7 @@ class SamplingParams:
         values: dict[str, Any] = {
             field.name: plain_number(getattr(self, field.name)) for field in dataclasses.fields(self)
         }
-        values["top_k"] = 0 if values["top_k"] == -1 else values["top_k"]
+        values["top_k"] = 0 if is_whole(values["top_k"]) and values["top_k"] == -1 else values["top_k"]
         values["stop"] = (self.stop,) if isinstance(self.stop, str) else as_tuple("stop", self.stop)
         values["stop_token_ids"] = as_tuple("stop_token_ids", self.stop_token_ids)
         require_param(isinstance(self.logit_bias, Mapping | None), "logit_bias", self.logit_bias, "a dict")

@@ -1,15 +1,19 @@
-"""Engine options that vLLM has and pagednb has not: which values pass, and what to do instead of the others.
+"""Options that vLLM has and pagednb has not: which values pass, and what to do instead of the others.
 
-``EngineConfig`` asks before it looks at its own options. A value passes when it asks for what holds here anyway.
+``EngineConfig``, ``SamplingParams`` and ``StructuredOutputsParams`` ask before they look at their own options. A value
+passes when it asks for what holds here anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Container, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from pagednb.checks import plain_number
 from pagednb.errors import NotSupportedYetError
+
+T = TypeVar("T")
 
 _PLAIN = (str, int, float, list, tuple, dict, type(None))
 
@@ -87,15 +91,61 @@ CHOSEN_BY_THE_ENGINE = frozenset(
 """
 
 NAMES = NOT_BUILT_YET.keys() | CHOSEN_BY_THE_ENGINE
-"""All names that this table answers for."""
+"""All names of engine options that these tables answer for."""
+
+_BEAMS = "LLM.beam_search(prompts, BeamSearchParams(...)) finds beams."
+_LLGUIDANCE = "Constraints are enforced by llguidance: leave it out."
+
+NOT_IN_SAMPLING: Mapping[str, VllmOption] = {
+    "early_stopping": VllmOption((False,), _BEAMS),
+    "extra_args": VllmOption((None, {})),
+    "flat_logprobs": VllmOption((False,), "Log-probabilities come as a dict for each token."),
+    "length_penalty": VllmOption((1.0,), _BEAMS),
+    "output_kind": VllmOption((None,), "llm.engine.stream yields an answer as it grows."),
+    "repetition_detection": VllmOption((None,), "Use repetition_penalty."),
+    "skip_clone": VllmOption((False, True)),
+    "skip_reading_prefix_cache": VllmOption((None, False), "Load the engine with enable_prefix_caching=False."),
+    "spaces_between_special_tokens": VllmOption((True,)),
+    "thinking_token_budget": VllmOption((None,), "Bound the whole answer with max_tokens."),
+    "use_beam_search": VllmOption((False,), _BEAMS),
+}
+"""Parameters of vLLM's ``SamplingParams``, of this version or an older one."""
+
+NOT_IN_STRUCTURED_OUTPUTS: Mapping[str, VllmOption] = {
+    "backend": VllmOption((None, "auto", "guidance"), _LLGUIDANCE),
+    "disable_additional_properties": VllmOption((False, True)),
+    "disable_any_whitespace": VllmOption((False, True)),
+    "disable_fallback": VllmOption((False, True)),
+    "structural_tag": VllmOption((None,), "Write it as a grammar."),
+    "whitespace_pattern": VllmOption((None,), "JSON is compact; SamplingParams(schema=..., whitespace=True) frees it."),
+}
+"""Settings of vLLM's constraints. JSON is compact and has no surplus keys here, and nothing is fallen back to."""
 
 
-def refuse_unbuilt_options(options: Mapping[str, Any]) -> None:
+def refuse_unbuilt_options(
+    options: Mapping[str, Any], table: Mapping[str, VllmOption] = NOT_BUILT_YET, *, owner: str = "Option"
+) -> None:
     """Raise NotSupportedYetError for the first option that asks for what is not built, with what to do instead."""
     for name, value in options.items():
-        option = NOT_BUILT_YET.get(name)
+        option = table.get(name)
         if option is not None and not any(_is_same(value, passing) for passing in option.passes):
-            raise NotSupportedYetError(f"Option {name}={value!r} is not built yet.", hint=option.hint)
+            raise NotSupportedYetError(f"{owner} {name}={value!r} is not built yet.", hint=option.hint)
+
+
+def passing_over(names: Container[str]) -> Callable[[type[T]], type[T]]:
+    """Let a dataclass, whose ``__new__`` has looked at all options, be made without those of ``names``."""
+
+    def decorate(cls: type[T]) -> type[T]:
+        init = cls.__init__
+
+        @functools.wraps(init)
+        def init_without(self: T, *args: Any, **options: Any) -> None:
+            init(self, *args, **{name: value for name, value in options.items() if name not in names})
+
+        cls.__init__ = init_without  # type: ignore[method-assign, assignment]
+        return cls
+
+    return decorate
 
 
 def _is_same(value: Any, passing: Any) -> bool:

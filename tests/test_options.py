@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
+import pickle
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,8 @@ import torch
 
 from pagednb.config import EngineConfig
 from pagednb.errors import NotSupportedYetError, OptionError, SchemaError
-from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams
-from pagednb.vllm_options import CHOSEN_BY_THE_ENGINE, NOT_BUILT_YET
+from pagednb.sampling_params import GuidedDecodingParams, SamplingParams, StructuredOutputsParams
+from pagednb.vllm_options import CHOSEN_BY_THE_ENGINE, NOT_BUILT_YET, NOT_IN_SAMPLING, NOT_IN_STRUCTURED_OUTPUTS
 
 WRONG = object()
 WRONG_ENGINE_VALUES: dict[str, list[Any]] = {
@@ -44,7 +46,7 @@ WRONG_SAMPLING_VALUES: dict[str, list[Any]] = {
     "n": [0, 1.0, True, 10**9, "2"],
     "temperature": [-1, float("nan"), float("inf"), 10**400, "0", None, False],
     "top_p": [0, 1.1, "x", None],
-    "top_k": [-2, 2**31, "5", 2.5, None],
+    "top_k": [-2, 2**31, "5", 2.5, None, np.array([1, 2])],
     "min_p": [-0.1, 2],
     "presence_penalty": [3, None],
     "frequency_penalty": [-3],
@@ -52,16 +54,16 @@ WRONG_SAMPLING_VALUES: dict[str, list[Any]] = {
     "seed": [2**64, 1.5, True],
     "max_tokens": [0, 2.5, "9"],
     "min_tokens": [-1, 17, None],
-    "stop": [5, "", ["a", None], [""]],
-    "stop_token_ids": [5, [-1], ["a"], "12"],
+    "stop": [5, "", ["a", None], [""], {"a": 1}, np.array(3), "\ud800"],
+    "stop_token_ids": [5, [-1], ["a"], "12", b"12", {1: 2}, np.array(3)],
     "logprobs": [-1, 21, True],
     "prompt_logprobs": [-1, 21, True],
     "logprob_token_ids": [5, "12", [], [-1], ["a"], [True], [2.5], list(range(65))],
     "best_of": [0, "3", True, 10**9],
     "allowed_token_ids": [[], 5, "12", [-1], [True], [2.5]],
-    "bad_words": ["word", [5], [" "], 3],
+    "bad_words": ["word", [5], [" "], 3, ["\ud800"]],
     "logits_processors": [5, ["x"], "ab"],
-    "truncate_prompt_tokens": [0, -2, 1.5, "9", True],
+    "truncate_prompt_tokens": [0, -2, 1.5, "9", True, np.array([1, 2])],
     "logit_bias": [[1, 2], {"5": 1}, {5: 101}, {5: None}, {-1: 1}],
     "ignore_eos": ["no", None],
     "detokenize": [None],
@@ -73,6 +75,8 @@ WRONG_SAMPLING_VALUES: dict[str, list[Any]] = {
     "grammar": [5, "", "start: missing"],
     "whitespace": ["yes", True],
     "response_format": [5],
+    "structured_outputs": [5, "a+", {"regex": "a"}],
+    "guided_decoding": [5, "a+", {"regex": "a"}],
 }
 
 
@@ -92,10 +96,72 @@ def test_sampling_refuses(name: str, value: Any) -> None:
         SamplingParams(**{name: value})
 
 
-@pytest.mark.parametrize("name", sorted(NAMES_NOT_BUILT_YET))
-def test_sampling_names_what_is_not_built(name: str) -> None:
-    with pytest.raises(NotSupportedYetError, match=name):
-        SamplingParams(**{name: None})
+@pytest.mark.parametrize("name", sorted(NOT_IN_SAMPLING))
+def test_sampling_parameters_of_vllm_pass_where_they_change_nothing(name: str) -> None:
+    for value in NOT_IN_SAMPLING[name].passes:
+        assert SamplingParams(**{name: value}) == SamplingParams()
+    for value in ("awq", 3, WRONG, np.zeros(3)):
+        with pytest.raises(NotSupportedYetError, match=f"SamplingParams {name}=") as raised:
+            SamplingParams(**{name: value})
+        assert raised.value.hint
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+CHOICE = StructuredOutputsParams(choice=["a"])
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"json": SCHEMA}, {"schema": SCHEMA}),
+        ({"json": json.dumps(SCHEMA)}, {"schema": SCHEMA}),
+        ({"json_object": True}, {"schema": {"type": "object"}}),
+        ({"choice": ["yes", "no"]}, {"choices": ["yes", "no"]}),
+        ({"regex": "a+"}, {"regex": "a+"}),
+        ({"grammar": 'start: "a"'}, {"grammar": 'start: "a"'}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "kind"), [("structured_outputs", StructuredOutputsParams), ("guided_decoding", GuidedDecodingParams)]
+)
+def test_constraints_may_be_given_as_vllm_has_them(name: str, kind: Any, given: Any, same: Any) -> None:
+    assert SamplingParams(**{name: kind(**given)}) == SamplingParams(**same)
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        (StructuredOutputsParams, "none was given"),
+        (lambda: StructuredOutputsParams(json=SCHEMA, regex="a"), "json and regex were given"),
+        (lambda: StructuredOutputsParams(jsn=SCHEMA), "Did you mean 'json'"),
+        (lambda: StructuredOutputsParams(json_object="yes"), "json_object='yes'"),
+        (lambda: SamplingParams(structured_outputs=StructuredOutputsParams(regex="("), n=2), "regex"),
+        (
+            lambda: SamplingParams(structured_outputs=StructuredOutputsParams(regex="a"), choices=["a"]),
+            "choices and regex were given",
+        ),
+        (lambda: SamplingParams(structured_outputs=CHOICE, choices=["a"]), "choices was given twice"),
+        (lambda: SamplingParams(structured_outputs=CHOICE, guided_decoding=CHOICE), "two names of one option"),
+    ],
+)
+def test_constraints_of_vllm_that_cannot_be_meant_are_refused(params: Any, expected: str) -> None:
+    with pytest.raises(OptionError, match=expected):
+        params()
+
+
+@pytest.mark.parametrize("name", sorted(NOT_IN_STRUCTURED_OUTPUTS))
+def test_settings_of_constraints_pass_where_they_change_nothing(name: str) -> None:
+    for value in NOT_IN_STRUCTURED_OUTPUTS[name].passes:
+        assert StructuredOutputsParams(regex="a", **{name: value}) == StructuredOutputsParams(regex="a")
+    with pytest.raises(NotSupportedYetError, match=f"StructuredOutputsParams {name}=") as raised:
+        StructuredOutputsParams(regex="a", **{name: "awq"})
+    assert raised.value.hint
+
+
+def test_parameters_can_be_replaced_and_kept() -> None:
+    params = SamplingParams(structured_outputs=CHOICE, spaces_between_special_tokens=True)
+    assert dataclasses.replace(params, n=2) == SamplingParams(choices=["a"], n=2)
+    assert pickle.loads(pickle.dumps(params)) == params
 
 
 def test_every_option_has_wrong_values_here() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SMALLEST = 1e-12
 """Least length that a vector is divided by."""
 
-_ONE_TOKEN = SamplingParams(temperature=0, max_tokens=1, detokenize=False)
+ONE_TOKEN = SamplingParams(temperature=0, max_tokens=1, detokenize=False)
 """A request ends when it has sampled; what it samples is thrown away."""
 
 
@@ -28,7 +28,7 @@ def embed(
     engine: LLMEngine, prompts: Sequence[Prompt], *, pooling: Pooling, truncate_prompt_tokens: int | None = None
 ) -> list[RequestOutput]:
     """Return outputs with an ``embedding`` each, in the order of ``prompts``. Raises PagednbError as ``generate``."""
-    params = _ONE_TOKEN
+    params = ONE_TOKEN
     if truncate_prompt_tokens is not None:
         params = SamplingParams(
             temperature=0, max_tokens=1, detokenize=False, truncate_prompt_tokens=truncate_prompt_tokens
@@ -48,12 +48,18 @@ def as_embedding(output: RequestOutput, *, normalize: bool) -> PoolingOutput[Emb
     vector = output.embedding
     assert vector is not None
     if normalize:
-        vector = vector / max(float(np.linalg.norm(vector)), _SMALLEST)
+        vector = as_unit(vector)
     return PoolingOutput(
         request_id=output.request_id,
         prompt_token_ids=output.prompt_token_ids,
         outputs=Embedding(embedding=tuple(vector.tolist())),
     )
+
+
+def as_unit(vector: np.ndarray) -> np.ndarray:
+    """Return the vector, float32 ``[hidden_size]``, at length 1."""
+    unit: np.ndarray = vector / max(float(np.linalg.norm(vector)), _SMALLEST)
+    return unit
 
 
 def as_score(one: PoolingOutput[Embedding], other: PoolingOutput[Embedding]) -> PoolingOutput[Score]:

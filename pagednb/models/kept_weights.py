@@ -29,11 +29,12 @@ class KeptWeights:
 
     Attributes:
         tensors: each as it is stored here.
-        num_bytes: host memory of all of them.
+        num_bytes: host memory of all of them; ``num_copied_bytes`` of it were taken to keep them.
     """
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, tensors: Mapping[str, torch.Tensor], *, num_copied_bytes: int = 0) -> None:
         self._host = dict(tensors)
+        self.num_copied_bytes = num_copied_bytes
         self.num_bytes = sum(tensor.nbytes for tensor in self._host.values())
         self.tensors = {
             name: StoredTensor(name=name, file=self, dtype=tensor.dtype, shape=tuple(tensor.shape))
@@ -46,7 +47,7 @@ class KeptWeights:
         away = {name: tensor for name, tensor in tensors.items() if tensor.device.type != "cpu"}
         copies = _host_tensors(away)
         _fetch([(tensor, copies[name]) for name, tensor in away.items()])
-        return cls({**tensors, **copies})
+        return cls({**tensors, **copies}, num_copied_bytes=sum(tensor.nbytes for tensor in copies.values()))
 
     def lying_on(self, device: torch.device) -> dict[str, torch.Tensor]:
         """Return the tensors that need not be copied to be used on ``device``."""

@@ -128,8 +128,9 @@ def _build(
     with_graphs = device.type == "cuda" and not config.enforce_eager
     needs = MemoryNeeds.of(spec, limits, block_size=config.block_size, dtype=dtype, with_graphs=with_graphs)
     num_host_blocks = choose_num_host_blocks(config, block_bytes=needs.bytes_per_block)
+    _check_host_memory(config, resolved, swap_bytes=num_host_blocks * needs.bytes_per_block, kept=kept)
     before = DeviceMemory.measure(device)
-    weight_bytes = _weight_bytes(config, resolved, is_kept=kept is not None)
+    weight_bytes = _weight_bytes(config, resolved)
     bytes_to_load = weight_bytes if kept is None else min(weight_bytes, kept.num_bytes_to_copy(device))
     _num_blocks(config, needs, before, bytes_to_load=bytes_to_load)
     kernels = select_kernels(device)
@@ -162,17 +163,25 @@ def _build(
     )
 
 
-def _weight_bytes(config: EngineConfig, resolved: ResolvedModel, *, is_kept: bool) -> int:
-    """Return what the weights will take of the device: those offloaded only their buffers, but on a CPU themselves too.
+def _check_host_memory(
+    config: EngineConfig, resolved: ResolvedModel, *, swap_bytes: int, kept: KeptWeights | None
+) -> None:
+    """Raise GPUMemoryError when the host has no room for what is to live there beside a GPU's work, or a CPU's weights.
 
-    Raises GPUMemoryError when the host has no room for them, if they are not kept there.
+    Kept weights are there already: those that are offloaded stay, copies of the others go.
     """
+    wishes = {f"swap_space={config.swap_space:g}": swap_bytes}
+    if kept is None and resolved.device != "cpu":
+        offloaded_bytes = plan_offload(resolved, config.cpu_offload_gb).host_bytes
+        wishes = {f"cpu_offload_gb={config.cpu_offload_gb:g}": offloaded_bytes, **wishes}
+    check_host_memory(wishes, soon_free_bytes=0 if kept is None else kept.num_copied_bytes)
+
+
+def _weight_bytes(config: EngineConfig, resolved: ResolvedModel) -> int:
+    """Return what the weights will take of the device: of those offloaded their buffers, on a CPU themselves too."""
     plan = plan_offload(resolved, config.cpu_offload_gb)
-    if resolved.device == "cpu":
-        return num_weight_bytes(resolved) - plan.freed_bytes + plan.host_bytes
-    if plan.layers and not is_kept:
-        check_host_memory(plan.host_bytes, option=f"cpu_offload_gb={config.cpu_offload_gb:g}")
-    return num_weight_bytes(resolved) - plan.freed_bytes
+    host_bytes = plan.host_bytes if resolved.device == "cpu" else 0
+    return num_weight_bytes(resolved) - plan.freed_bytes + host_bytes
 
 
 def _report(

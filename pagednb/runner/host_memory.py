@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from pagednb.errors import GPUMemoryError
 from pagednb.runner.memory import DeviceMemory, gib
 
 
-def check_host_memory(num_bytes: int, *, option: str) -> None:
-    """Raise GPUMemoryError when ``option``, such as "swap_space=4", asks for more host memory than is free."""
-    free_bytes = DeviceMemory.measure(torch.device("cpu")).free_bytes
+def check_host_memory(wishes: Mapping[str, int], *, soon_free_bytes: int = 0) -> None:
+    """Raise GPUMemoryError when ``wishes``, bytes by option such as "swap_space=4", are together more than is free.
+
+    ``soon_free_bytes`` that somebody holds now will be free by then.
+    """
+    wished = {option: num_bytes for option, num_bytes in wishes.items() if num_bytes}
+    num_bytes = sum(wished.values())
+    free_bytes = DeviceMemory.measure(torch.device("cpu")).free_bytes + soon_free_bytes
     if num_bytes > free_bytes:
+        verb = "takes" if len(wished) == 1 else "take"
         raise GPUMemoryError(
-            f"{option} takes {gib(num_bytes)} of host memory, of which {gib(free_bytes)} are free.",
+            f"{' and '.join(wished)} {verb} {gib(num_bytes)} of host memory, of which {gib(free_bytes)} are free.",
             hint="Give less, or free what others hold.",
         )

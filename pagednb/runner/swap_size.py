@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pagednb.config import EngineConfig
-from pagednb.runner.host_memory import check_host_memory
+from pagednb.errors import OptionError
 
 
 def choose_num_host_blocks(config: EngineConfig, *, block_bytes: int) -> int:
     """Return what ``swap_space`` and ``preemption_mode`` ask for; the same at every call.
 
     Raises:
-        GPUMemoryError: the host has less memory free than was asked for.
+        OptionError: not even one block fits.
     """
-    if config.preemption_mode == "recompute":
+    if config.preemption_mode == "recompute" or not config.swap_space:
         return 0
-    num_bytes = int(config.swap_space * 2**30)
-    check_host_memory(num_bytes, option=f"swap_space={config.swap_space:g}")
-    return num_bytes // block_bytes
+    num_blocks = int(config.swap_space * 2**30) // block_bytes
+    if not num_blocks:
+        raise OptionError(
+            f"swap_space={config.swap_space:g} holds no KV block: one has {block_bytes / 2**20:.3g} MiB.",
+            hint="Give more, in GiB, or leave it out.",
+        )
+    return num_blocks

@@ -129,6 +129,17 @@ def test_the_theme_is_followed(lab: Lab, screenshot: Callable[..., pathlib.Path]
     screenshot("chat-lab-dark", chat.root)
 
 
+def test_a_restart_ends_the_chat(lab: Lab) -> None:
+    chat = open_chat(lab, ENDLESS)
+    chat.ask("Tell me a story")
+    expect(chat.answers.last).to_have_text(re.compile(r"\w+ \w+ \w+"), timeout=SLOW_MS)
+    chat.notebook.restart()
+    expect(chat.turns.last).to_contain_text("Stopped")
+    chat.ask("Are you there?")
+    expect(chat.root).to_contain_text("This chat ended with its kernel.")
+    expect(chat.composer).to_have_value("Are you there?")
+
+
 def test_a_reloaded_page_shows_the_conversation_and_the_rest_of_the_answer(lab: Lab) -> None:
     chat = open_chat(lab, ENDLESS)
     chat.ask("Tell me a story")

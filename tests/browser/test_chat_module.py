@@ -322,6 +322,29 @@ def test_a_kernel_that_does_not_answer_is_told(chat: Chat) -> None:
     expect(shown.view.get_by_role("status")).to_be_hidden()
 
 
+def test_a_restarted_kernel_is_told_and_nothing_goes_on(chat: Chat) -> None:
+    shown = chat()
+    shown.begin(turn("q1", "Hello"), growing("a1"))
+    shown.patch("a1", "<p>half an</p>")
+    shown.widget.lose_kernel()
+    expect(shown.view.get_by_role("status")).to_contain_text("ended with its kernel")
+    expect(shown.turn("a1")).to_have_attribute("data-state", "stopped")
+    shown.turn("a1").locator('[data-action="copy"]').click()
+    assert shown.widget.page.evaluate("navigator.clipboard.readText()") == "half an"
+    expect(shown.action("send")).to_be_visible()
+
+
+def test_what_a_restarted_kernel_was_asked_is_not_lost(chat: Chat) -> None:
+    shown = chat(turn("q1", "Hello"), turn("a1", "Hi"))
+    shown.widget.lose_kernel(is_announced=False)
+    shown.composer.fill("and then?")
+    shown.composer.press("Enter")
+    expect(shown.view.get_by_role("status")).to_contain_text("ended with its kernel")
+    expect(shown.composer).to_have_value("and then?")
+    shown.widget.add_view()
+    expect(shown.view.locator("article")).to_have_count(2)
+
+
 def test_a_view_that_missed_something_asks_for_the_whole(chat: Chat) -> None:
     shown = chat()
     shown.seq = 7

@@ -206,6 +206,16 @@ def test_before_the_first_frame_it_waits(mounted: Callable[..., MountedWidget]) 
     expect(mounted("monitor.js", {"frame": {}}).view.get_by_text("Waiting for the kernel …")).to_be_visible()
 
 
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_a_restarted_kernel_works_no_longer(monitor: MountedWidget, is_announced: bool) -> None:
+    monitor.lose_kernel(is_announced=is_announced)
+    if not is_announced:
+        monitor.page.evaluate("window.dispatchEvent(new Event('pagehide'))")
+    expect(monitor.view.locator(".pnb-monitor-state-now")).to_have_text("ended with its kernel")
+    expect(monitor.view.locator('[data-state="gone"]')).to_be_visible()
+    monitor.remove_views()
+
+
 def test_names_are_text(mounted: Callable[..., MountedWidget]) -> None:
     monitor = mounted("monitor.js", {"frame": frame() | {"model": "<img src=x onerror=alert(1)>"}})
     expect(monitor.view.locator(".pnb-monitor-title")).to_have_text("<img src=x onerror=alert(1)>")

@@ -176,13 +176,22 @@ COLUMNS: dict[str, tuple[str, str]] = {
 
 
 def print_table(rounds: list[Round]) -> None:
-    """Print what the modes took, and how many of their answers are those of the first one."""
-    print("  ".join(["mode".ljust(10), *(title.rjust(9) for title, _ in COLUMNS.values()), "same answers"]))
+    """Print what the modes took, how many of their answers are those of the first one, and how far they agree."""
+    heads = [title.rjust(9) for title, _ in COLUMNS.values()]
+    print("  ".join(["mode".ljust(10), *heads, "same answers", "median tokens until they differ"]))
     for each in rounds:
         fields = [format(getattr(each, name), form) for name, (_, form) in COLUMNS.items()]
-        same = sum(ours == theirs for ours, theirs in zip(each.answers, rounds[0].answers, strict=True))
+        pairs = list(zip(each.answers, rounds[0].answers, strict=True))
+        same = sum(ours == theirs for ours, theirs in pairs)
+        agreed = statistics.median(_num_agreed(ours, theirs) for ours, theirs in pairs)
         padded = (field.rjust(max(9, len(title))) for field, (title, _) in zip(fields, COLUMNS.values(), strict=True))
-        print("  ".join([each.mode.ljust(10), *padded, f"{same} of {len(each.answers)}"]))
+        print("  ".join([each.mode.ljust(10), *padded, f"{same} of {len(pairs)}".rjust(12), f"{agreed:g}"]))
+
+
+def _num_agreed(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int:
+    """Return how many tokens are the same before the first that is not."""
+    differences = (index for index, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other)
+    return next(differences, len(ours))
 
 
 def _figures(each: Round, args: argparse.Namespace) -> dict[str, Any]:

@@ -15,14 +15,13 @@ from support.tiny_models import VOCAB_SIZE, tiny_model
 
 from pagednb.config import EngineConfig
 from pagednb.engine.build import ModelEngineBuilder
-from pagednb.errors import GPUMemoryError, OptionError
+from pagednb.errors import OptionError
 from pagednb.models import offloaded_layers
 from pagednb.models.load import num_weight_bytes
 from pagednb.models.offload_plan import OffloadPlan, plan_offload
 from pagednb.models.resolve import resolve_model
 from pagednb.runner import factory
 from pagednb.runner.factory import build_runner
-from pagednb.runner.host_memory import check_host_memory
 from pagednb.sampling_params import SamplingParams
 
 NUM_LAYERS = 5
@@ -97,21 +96,11 @@ def test_books_tell_device_and_host_apart(folder, monkeypatch):
     assert runner.memory.weight_bytes == num_weight_bytes(resolved) + buffers + padding
     runner.shutdown()
     on_gpu = dataclasses.replace(resolved, device="cuda:0")
-    taken = factory._weight_bytes(config, on_gpu, is_kept=False)
+    taken = factory._weight_bytes(config, on_gpu)
     assert taken == num_weight_bytes(resolved) - 3 * plan.layout.weight_bytes + buffers
     assert num_weight_bytes(resolved) - taken >= config.cpu_offload_gb * 2**30
-    whole = factory._weight_bytes(dataclasses.replace(config, cpu_offload_gb=0), on_gpu, is_kept=False)
+    whole = factory._weight_bytes(dataclasses.replace(config, cpu_offload_gb=0), on_gpu)
     assert whole == num_weight_bytes(resolved)
-
-
-def test_more_than_the_host_has_is_refused_before_anything_is_loaded(folder, monkeypatch):
-    monkeypatch.setattr("pagednb.runner.memory._available_host_bytes", lambda: 1000)
-    config = EngineConfig(model=folder, device="cpu", cpu_offload_gb=gib_of(folder, 2))
-    on_gpu = dataclasses.replace(resolve_model(config), device="cuda:0")
-    with pytest.raises(GPUMemoryError, match=r"cpu_offload_gb=0\.000\d+ takes .* of host memory, of which 0\.00 GiB"):
-        factory._weight_bytes(config, on_gpu, is_kept=False)
-    factory._weight_bytes(config, on_gpu, is_kept=True)
-    check_host_memory(1000, option="swap_space=1")
 
 
 def test_more_than_the_layers_hold_is_refused_before_anything_is_loaded(folder, monkeypatch):

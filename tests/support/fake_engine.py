@@ -16,6 +16,7 @@ import numpy as np
 
 from pagednb.errors import ContextLengthError, PagednbError, PromptError
 from pagednb.outputs import CompletionOutput, Logprob, RequestOutput
+from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
 
 
@@ -27,6 +28,13 @@ def reverse(prompt: str) -> str:
 def fake_logprob(prompt: Any, token_id: int) -> float:
     """A logprob that anyone can work out, of a token behind a prompt (token ids, which are bytes)."""
     return -(zlib.crc32(bytes(list(prompt)) + token_id.to_bytes(4, "little")) % 1000) / 100
+
+
+def fake_embedding(prompt: Any, pooling: Pooling) -> np.ndarray:
+    """An embedding that anyone can work out, float32 ``[4]``, of a prompt (token ids, which are bytes)."""
+    ids = np.asarray(list(prompt), dtype=np.float32)
+    pooled = {"last": ids[-1], "cls": ids[0], "mean": ids.mean()}[pooling]
+    return np.array([pooled, len(ids), 1, ids.sum() / 3], dtype=np.float32)
 
 
 class FakeEngine:
@@ -63,12 +71,13 @@ class FakeEngine:
         self.abort_share = abort_share
         self.calls: list[FakeCall] = []
         self.encoded_chars: list[int] = []
+        self.reads_plain_texts = False  # whatever the chat template
         self.on_submit: Callable[[], None] = lambda: None
         self.on_poll: Callable[[], None] = lambda: None
         self._random = random.Random(seed)
 
     def encode(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[np.ndarray]:
-        assert add_special_tokens is not self.has_chat_template
+        assert add_special_tokens is (self.reads_plain_texts or not self.has_chat_template)
         self.encoded_chars.append(sum(map(len, texts)))
         return [np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32) for text in texts]
 
@@ -78,17 +87,25 @@ class FakeEngine:
     def render_chats(self, conversations: Sequence[list[dict[str, str]]], **template_kwargs: Any) -> list[str]:
         return [self.render_chat(messages, **template_kwargs) for messages in conversations]
 
-    def open_call(self, *, stream: bool = False, priority: int = 0, returns_prompts: bool = True) -> FakeCall:
+    def open_call(
+        self,
+        *,
+        stream: bool = False,
+        priority: int = 0,
+        returns_prompts: bool = True,
+        pooling: Pooling | None = None,
+    ) -> FakeCall:
         assert not stream and not returns_prompts
-        self.calls.append(FakeCall(self, self._random))
+        self.calls.append(FakeCall(self, self._random, pooling))
         return self.calls[-1]
 
 
 class FakeCall:
     """One caller's requests; remembers what was submitted and how much waited at once."""
 
-    def __init__(self, engine: FakeEngine, randomness: random.Random) -> None:
+    def __init__(self, engine: FakeEngine, randomness: random.Random, pooling: Pooling | None) -> None:
         self._engine = engine
+        self._pooling = pooling
         self._random = randomness
         self._pending: dict[int, tuple[np.ndarray, SamplingParams]] = {}
         self._keys: set[int] = set()
@@ -147,6 +164,8 @@ class FakeCall:
         if self._random.random() < self._engine.abort_share:
             aborted = CompletionOutput(index=0, text="", token_ids=(), finish_reason="abort")
             return RequestOutput(request_id=str(key), prompt=None, prompt_token_ids=(), outputs=(aborted,))
+        if self._pooling is not None:
+            return _embed(key, prompt, self._pooling)
         if params.logprob_token_ids is not None:
             return self._name_logprobs(key, prompt, params.logprob_token_ids)
         text = bytes(prompt.tolist()).decode()
@@ -172,3 +191,12 @@ class FakeCall:
         completion = CompletionOutput(index=0, text="", token_ids=(0,), logprobs=(logprobs,), finish_reason="length")
         prompt_token_ids = tuple(prompt.tolist())
         return RequestOutput(request_id=str(key), prompt=None, prompt_token_ids=prompt_token_ids, outputs=(completion,))
+
+
+def _embed(key: Any, prompt: np.ndarray, pooling: Pooling) -> RequestOutput:
+    completion = CompletionOutput(index=0, text="", token_ids=(7,), finish_reason="length")
+    embedding = fake_embedding(prompt, pooling)
+    embedding.flags.writeable = False
+    return RequestOutput(
+        request_id=str(key), prompt=None, prompt_token_ids=(), outputs=(completion,), embedding=embedding
+    )

@@ -6,6 +6,7 @@ class FakeModel {
   #state;
   #unsaved = {};
   #listeners = new Map();
+  #isKernelGone = false;
 
   /** @param {Object<string, any>} state */
   constructor(state) {
@@ -45,7 +46,14 @@ class FakeModel {
   }
 
   send(content, callbacks, buffers) {
+    if (this.#isKernelGone) throw new Error("Cannot send");
     this.sent.push(structuredClone(content));
+  }
+
+  /** The kernel is restarted: what ipywidgets does about models of the one before. */
+  loseKernel(isAnnounced) {
+    this.#isKernelGone = true;
+    if (isAnnounced) this.#trigger("comm_live_update");
   }
 
   /** A custom message of the kernel. */

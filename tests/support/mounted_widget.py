@@ -98,6 +98,10 @@ class MountedWidget:
         self.page.wait_for_function("(count) => mount.model.sent.length >= count", arg=count)
         return self.sent
 
+    def lose_kernel(self, *, is_announced: bool = True) -> None:
+        """End the kernel's side of the model, as a restart does. Not every front end says so: some only throw."""
+        self.page.evaluate("(isAnnounced) => mount.model.loseKernel(isAnnounced)", is_announced)
+
     def add_view(self) -> Locator:
         """Draw the same model once more, as a second output cell or a reloaded page does; return the new view."""
         self.page.evaluate("mount.addView()")

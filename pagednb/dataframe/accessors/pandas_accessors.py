@@ -27,7 +27,7 @@ from pagednb.dataframe.verbs.retry import retry_rows
 from pagednb.dataframe.verbs.review import review
 from pagednb.dataframe.verbs.score import score
 
-VERBS = "generate, classify, extract, filter, score, agg, preview"
+VERBS = "generate, classify, extract, filter, score, embed, agg, preview"
 
 
 class FrameAccessor:

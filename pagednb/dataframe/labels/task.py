@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class LabelTask:
     labels: Sequence[str]
     tokenizer: LabelTokenizer
     questions: Sequence[str] = ONE_QUESTION
+    pooling: ClassVar[None] = None
 
     @property
     def params(self) -> SamplingParams:

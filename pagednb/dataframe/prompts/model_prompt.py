@@ -24,6 +24,7 @@ class Chat:
         turns: examples, each what was asked and what was answered. A model without chat template gets each as one
             text, the answer right behind what was asked.
         thinks: whether the template may leave room for thinking, where the model has that.
+        is_templated: whether the model's chat template, if it has one, stands around the text.
 
     Raises:
         OptionError: ``system`` is no text, or is not valid Unicode.
@@ -32,11 +33,16 @@ class Chat:
     system: str | None = None
     turns: tuple[tuple[str, str], ...] = ()
     thinks: bool = True
+    is_templated: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.system, str | None):
             raise OptionError(f"system={self.system!r} is not valid.", hint="Give a text, or leave it out.")
         require_unicode("system", self.system or "")
+
+    def has_template(self, engine: LLMEngine) -> bool:
+        """Return whether prompts for this model are rendered chats."""
+        return self.is_templated and engine.has_chat_template
 
     def require_place(self, engine: LLMEngine) -> None:
         """Raise OptionError for a system message that the model has no place for."""
@@ -51,6 +57,8 @@ class Chat:
 
 
 PLAIN_CHAT = Chat()
+NO_CHAT = Chat(is_templated=False)
+"""Prompts as they stand, whatever the model."""
 
 
 def as_model_sees_it(engine: LLMEngine, text: str, chat: Chat) -> str:
@@ -74,7 +82,7 @@ def as_model_sees_them(engine: LLMEngine, texts: Sequence[str], chat: Chat) -> l
 
 
 def _rendered(engine: LLMEngine, texts: Sequence[str], chat: Chat) -> list[str]:
-    if not engine.has_chat_template:
+    if not chat.has_template(engine):
         before = "".join(f"{asked}{answered}\n\n" for asked, answered in chat.turns)
         return [before + text for text in texts]
     messages = [] if chat.system is None else [{"role": "system", "content": chat.system}]
@@ -84,7 +92,7 @@ def _rendered(engine: LLMEngine, texts: Sequence[str], chat: Chat) -> list[str]:
     return engine.render_chats(conversations, **({} if chat.thinks else {"enable_thinking": False}))
 
 
-def encode_prompts(engine: LLMEngine, texts: Sequence[str]) -> list[np.ndarray]:
+def encode_prompts(engine: LLMEngine, texts: Sequence[str], chat: Chat = PLAIN_CHAT) -> list[np.ndarray]:
     """Return the tokens of prompts as the model sees them, int32 each."""
     # a chat template writes its special tokens itself
-    return engine.encode(texts, add_special_tokens=not engine.has_chat_template)
+    return engine.encode(texts, add_special_tokens=not chat.has_template(engine))

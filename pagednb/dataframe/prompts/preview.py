@@ -208,7 +208,7 @@ class _Looker:
         return as_model_sees_it(self._engine, text, self._chat)
 
     def _num_tokens(self, texts: list[str]) -> list[int]:
-        return [len(token_ids) for token_ids in encode_prompts(self._engine, texts)] if texts else []
+        return [len(token_ids) for token_ids in encode_prompts(self._engine, texts, self._chat)] if texts else []
 
 
 def _duration(seconds: float) -> str:

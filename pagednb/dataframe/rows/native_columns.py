@@ -13,6 +13,7 @@ from typing import Any
 import narwhals as nw
 import pandas as pd
 
+from pagednb.dataframe.rows.verb_rows import VECTORS
 from pagednb.structured_output.field_spec import FieldSpec, Kind
 
 
@@ -39,6 +40,8 @@ def native_column(name: str, column: pd.Series, backend: Any, holds: FieldSpec |
     dtype = _TYPES.get(str(column.dtype))
     if dtype is not None:
         return nw.new_series(name, values, dtype, backend=backend)
+    if holds is VECTORS:
+        return _vectors(name, values, backend)
     typed = None if holds is None else _as_declared(name, values, holds, backend)
     return _objects(name, values, backend) if typed is None else typed
 
@@ -92,6 +95,17 @@ def _with_floats(value: Any, spec: FieldSpec) -> Any:
         return {name: _with_floats(item, fields[name]) if name in fields else item for name, item in value.items()}
     is_whole = spec.kind == "number" and type(value) is int and abs(value) <= sys.float_info.max
     return float(value) if is_whole else value
+
+
+def _vectors(name: str, vectors: list[Any], backend: Any) -> Any:
+    """Lists of float32, made without a Python number for each of theirs."""
+    items = vectors
+    if backend.is_polars():  # takes no arrays beside nulls
+        items = [
+            None if vector is None else nw.new_series("", vector, nw.Float32, backend=backend).to_native()
+            for vector in vectors
+        ]
+    return nw.new_series(name, items, nw.List(nw.Float32), backend=backend)
 
 
 def _categories(name: str, values: list[Any], categories: pd.Index, backend: Any) -> Any:

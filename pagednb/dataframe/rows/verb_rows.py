@@ -14,6 +14,8 @@ from pagednb.errors import OptionError
 from pagednb.structured_output.field_spec import FieldSpec
 
 NOTHING_KNOWN: Mapping[str, FieldSpec] = {}
+VECTORS = FieldSpec(kind="array", items=FieldSpec(kind="number"))
+"""What a column holds whose values are NumPy arrays, float32."""
 
 
 @dataclasses.dataclass(frozen=True)

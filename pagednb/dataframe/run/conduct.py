@@ -116,7 +116,7 @@ def _require_room(verb: VerbRun[Any]) -> None:
     """Refuse a run in which every row would fail: what stands around its values is longer than the model's context."""
     longest = verb.prompts.template.filled_with("") + max(verb.task.questions, key=len)
     try:
-        [token_ids] = encode_prompts(verb.engine, [as_model_sees_it(verb.engine, longest, verb.chat)])
+        [token_ids] = encode_prompts(verb.engine, [as_model_sees_it(verb.engine, longest, verb.chat)], verb.chat)
     except PromptError:
         return  # a chat template may refuse a message without content
     limit = verb.engine.geometry.max_model_len - 1

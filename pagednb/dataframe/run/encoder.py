@@ -92,4 +92,5 @@ class PromptEncoder:
     def _encode(self, texts: list[str]) -> list[EncodedPrompt]:
         if not texts:
             return []
-        return [EncodedPrompt(*pair) for pair in zip(texts, encode_prompts(self._engine, texts), strict=True)]
+        encoded = encode_prompts(self._engine, texts, self._chat)
+        return [EncodedPrompt(*pair) for pair in zip(texts, encoded, strict=True)]

@@ -97,7 +97,7 @@ class _RowJob(Generic[Value]):
 
     def run(self, prompts: Iterator[Prompt]) -> None:
         try:
-            with self._engine.open_call(returns_prompts=False) as call:
+            with self._engine.open_call(returns_prompts=False, pooling=self._task.pooling) as call:
                 under_way = RowsUnderWay(call, self._figures)
                 for chunk in chunks_of(prompts):
                     with keeping_interrupts():

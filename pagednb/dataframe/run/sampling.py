@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pagednb import runtime
 from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
 from pagednb.sampling_checks import MAX_N
-from pagednb.sampling_params import NAMES_NOT_BUILT_YET, SamplingParams, require_sampling_params
+from pagednb.sampling_params import SamplingParams, require_sampling_params
+from pagednb.vllm_options import NOT_IN_SAMPLING
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
@@ -88,7 +89,7 @@ def _refuse_unknown(given: Mapping[str, Any], verb: str, verb_options: Sequence[
     """Name the nearest option of the verb; what SamplingParams knows but lacks is left for it to refuse."""
     sampling = SamplingParams.__dataclass_fields__  # with its aliases
     known = dict.fromkeys([*sampling, *verb_options])
-    refuse_unknown_options(given.keys() - NAMES_NOT_BUILT_YET, known, owner=verb)
+    refuse_unknown_options(given.keys() - NOT_IN_SAMPLING.keys(), known, owner=verb)
 
 
 def _require_columns(params: SamplingParams, verb: str) -> None:

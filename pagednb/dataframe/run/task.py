@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pagednb.errors import PagednbError
+from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ class RowTask(Protocol[Value_co]):
     @property
     def fingerprint(self) -> str:
         """All that decides an answer beside prompt tokens and model, as JSON."""
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """Which hidden states of a prompt its answer brings; None for none."""
 
     @property
     def questions(self) -> Sequence[str]:

@@ -16,6 +16,7 @@ class WrittenTask:
     """A ``RowTask`` but for its name and for what an answer means."""
 
     params: SamplingParams
+    pooling: ClassVar[None] = None
     questions: ClassVar[Sequence[str]] = ONE_QUESTION
 
     @property

@@ -69,7 +69,9 @@ def _options(record: RunRecord, changed_sampling: Mapping[str, Any]) -> dict[str
     sampling = {**record.sampling, **changed_sampling}
     if sampling.get("logit_bias"):  # JSON's keys are texts
         sampling["logit_bias"] = {int(token_id): bias for token_id, bias in sampling["logit_bias"].items()}
-    options = {"into": record.into, "system": record.system, "truncate": record.truncate}
+    options = {"into": record.into, "truncate": record.truncate}
+    if record.system is not None:  # not every verb takes one
+        options["system"] = record.system
     if record.options is not None:
         if changed_sampling:
             raise OptionError(

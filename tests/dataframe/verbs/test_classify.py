@@ -349,10 +349,6 @@ def test_what_is_not_built_yet(engine: FakeEngine) -> None:
         frame(TICKETS).classify("{text}~", labels=LABELS)
     with pytest.raises(NotSupportedYetError, match="examples= with multi=True"):
         frame(TICKETS).classify("text", labels=["a"], multi=True, examples=TICKETS)
-    with pytest.raises(NotSupportedYetError, match="embed"):
-        frame(TICKETS).embed("text")
-    with pytest.raises(NotSupportedYetError, match="embed"):
-        asyncio.run(frame(TICKETS).aembed("text"))
 
 
 def test_results_can_be_saved_whatever_numbers_the_options_are(engine: FakeEngine, tmp_path: pathlib.Path) -> None:
