@@ -1,0 +1,1 @@
+"""What ``embed`` asks of the engine, and how vectors become a column."""
