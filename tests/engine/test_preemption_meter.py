@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pagednb.engine.preemption_meter import NUM_REMEMBERED, PRIOR_BYTES_PER_S, PreemptionMeter
+from pagednb.engine.preemption_meter import NUM_REMEMBERED, PRIOR_BYTES_PER_S, STALE_AFTER_STEPS, PreemptionMeter
 from pagednb.scheduler.output import PrefillChunk, SchedulerOutput
 from pagednb.scheduler.preemption import PreemptionCosts
 
@@ -51,3 +51,27 @@ def test_a_slow_first_step_is_soon_forgotten() -> None:
     for seconds in [90.0] + [0.5] * NUM_REMEMBERED:
         meter.record(plan(prompt_tokens=500, ins=5), device_s=seconds, swap_s=seconds)
     assert meter.costs == PreemptionCosts(move_s_per_block=0.1, compute_s_per_token=0.001)
+
+
+def test_moves_that_were_slow_once_are_tried_again_later() -> None:
+    """Else nobody would move blocks any more, and so nobody learn that it is fast."""
+    meter = PreemptionMeter(block_bytes=BLOCK_BYTES)
+    prior = meter.costs.move_s_per_block
+    meter.record(plan(prompt_tokens=400, outs=10), device_s=4.0, swap_s=90.0)
+    assert meter.costs.move_s_per_block == 9.0
+    for _ in range(STALE_AFTER_STEPS - 1):
+        assert not meter.record(plan(decodes=10), device_s=1.0, swap_s=None)
+    assert meter.record(plan(decodes=10), device_s=1.0, swap_s=None)
+    assert meter.costs == PreemptionCosts(move_s_per_block=prior, compute_s_per_token=0.01)
+    assert not meter.record(plan(decodes=10), device_s=1.0, swap_s=None), "there is nothing more to forget"
+    meter.record(plan(outs=10), device_s=4.0, swap_s=1.0)
+    assert meter.costs.move_s_per_block == 0.1
+
+
+def test_moves_now_and_then_are_remembered() -> None:
+    meter = PreemptionMeter(block_bytes=BLOCK_BYTES)
+    for _ in range(3):
+        meter.record(plan(outs=10), device_s=4.0, swap_s=1.0)
+        for _ in range(STALE_AFTER_STEPS - 1):
+            meter.record(plan(decodes=10), device_s=1.0, swap_s=None)
+    assert meter.costs.move_s_per_block == 0.1
