@@ -8,6 +8,8 @@ IPYKERNELS := 6.31.0 7.1.0 7.3.0
 KERNEL_FOLDERS := $(IPYKERNELS:%=.cache/ipykernel/%)
 # the oldest pandas that is supported, beside the one in constraints.txt
 PANDAS_22 := .cache/pandas/2.2.3
+# what transformers confirms of results, made on a GPU too
+GPU_RESULTS := $(addprefix tests/test_,beam_search.py embeddings.py prompt_logprobs.py token_rules.py user_processors.py)
 # other libraries' environments, for what they do with the server
 LOTUS := .cache/clients/lotus/.ready
 READY := $(VENV)/.ready
@@ -37,6 +39,7 @@ test-clients: $(READY) $(LOTUS)  ## Label a dataframe through the server with LO
 
 test-gpu:  ## Run the kernel, engine and parity tests on this machine's GPU, in the current Python environment.
 	python3 -m pytest tests/kernels tests/runner tests/gpu -m "gpu or not gpu"
+	python3 -m pytest $(GPU_RESULTS)
 
 test-browser: $(VENV)/.browser-ready  ## Use pagednb in a real JupyterLab in a real browser (needs chromium from the system).
 	$(BIN)/python -m pytest tests/browser

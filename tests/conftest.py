@@ -32,6 +32,12 @@ if not HAS_CUDA:
     os.environ["TRITON_INTERPRET"] = "1"
 
 
+@pytest.fixture(scope="session")
+def best_device() -> str:
+    """Where results are made that transformers makes on the CPU: a GPU if there is one."""
+    return "cuda" if HAS_CUDA else "cpu"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests marked ``gpu`` on a machine without a CUDA device."""
     if HAS_CUDA:

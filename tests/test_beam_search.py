@@ -34,9 +34,9 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def llm(folder: pathlib.Path) -> Iterator[LLM]:
+def llm(folder: pathlib.Path, best_device: str) -> Iterator[LLM]:
     options: dict[str, Any] = {"max_model_len": MAX_MODEL_LEN, "block_size": BLOCK_SIZE}
-    with LLM(str(folder), device="cpu", dtype="float32", **options) as llm:
+    with LLM(str(folder), device=best_device, dtype="float32", **options) as llm:
         yield llm
         llm.engine.check_integrity()
         assert llm.status().scheduler.num_used_blocks == 0

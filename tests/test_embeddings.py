@@ -40,8 +40,8 @@ def theirs(folder: pathlib.Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def llm(folder: pathlib.Path) -> Iterator[LLM]:
-    with LLM(str(folder), device="cpu", dtype="float32", max_model_len=96, block_size=8) as llm:
+def llm(folder: pathlib.Path, best_device: str) -> Iterator[LLM]:
+    with LLM(str(folder), device=best_device, dtype="float32", max_model_len=96, block_size=8) as llm:
         yield llm
         llm.engine.check_integrity()
         assert llm.status().scheduler.num_used_blocks == 0
@@ -62,9 +62,9 @@ def expected(model: Any, prompt: list[int], pooling: Pooling) -> np.ndarray:
 
 @pytest.mark.parametrize("disturbance", DISTURBANCES)
 def test_equal_to_transformers_whatever_else_is_in_the_batch(
-    folder: pathlib.Path, theirs: Any, disturbance: str, monkeypatch: pytest.MonkeyPatch
+    folder: pathlib.Path, theirs: Any, disturbance: str, monkeypatch: pytest.MonkeyPatch, best_device: str
 ) -> None:
-    engine = CoreEngine(folder, max_model_len=96, **DISTURBANCES[disturbance])
+    engine = CoreEngine(folder, device=best_device, max_model_len=96, **DISTURBANCES[disturbance])
     prompts, add = make_prompts(), engine.scheduler.add
     params = SamplingParams(temperature=0, max_tokens=20, ignore_eos=True)
     kinds: list[Pooling | None] = [*(POOLINGS * 3)[: len(prompts) - 1], None]
@@ -78,7 +78,7 @@ def test_equal_to_transformers_whatever_else_is_in_the_batch(
             np.testing.assert_allclose(update.embedding, expected(theirs, prompt, kind), atol=3e-4)
     assert (engine.scheduler.stats().num_preemptions > 0) == ("preemption" in disturbance)
     assert (engine.scheduler.stats().num_blocks_swapped_in > 0) == ("swap" in disturbance)
-    silent = CoreEngine(folder, max_model_len=96).tokens(prompts, [params] * len(prompts))
+    silent = CoreEngine(folder, device=best_device, max_model_len=96).tokens(prompts, [params] * len(prompts))
     assert [update.output_token_ids.tolist() for update in updates] == silent
 
 

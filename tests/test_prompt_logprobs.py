@@ -71,12 +71,12 @@ def check(model: Any, prompt: Sequence[int], parts: Sequence[PromptLogprobs], *,
 
 @pytest.mark.parametrize("disturbance", DISTURBANCES)
 def test_equal_to_transformers_whatever_else_is_in_the_batch(
-    folder: pathlib.Path, theirs: Any, disturbance: str, monkeypatch: pytest.MonkeyPatch
+    folder: pathlib.Path, theirs: Any, disturbance: str, monkeypatch: pytest.MonkeyPatch, best_device: str
 ) -> None:
     monkeypatch.setattr(prompt_scoring, "LOGITS_CHUNK_BYTES", 5 * VOCAB_SIZE * 4)
     prompts = make_prompts()
     params = [SCORED if k % 3 else PLAIN for k in range(len(prompts))]
-    engine = CoreEngine(folder, max_model_len=96, **DISTURBANCES[disturbance])
+    engine = CoreEngine(folder, device=best_device, max_model_len=96, **DISTURBANCES[disturbance])
     updates = engine.generate(prompts, params)
     for prompt, each, update in zip(prompts, params, updates, strict=True):
         if each is SCORED:
@@ -85,7 +85,7 @@ def test_equal_to_transformers_whatever_else_is_in_the_batch(
             assert update.prompt_logprobs == ()
     assert (engine.scheduler.stats().num_preemptions > 0) == ("preemption" in disturbance)
     assert (engine.scheduler.stats().num_blocks_swapped_in > 0) == ("swap" in disturbance)
-    silent = CoreEngine(folder, max_model_len=96).tokens(prompts, [PLAIN] * len(prompts))
+    silent = CoreEngine(folder, device=best_device, max_model_len=96).tokens(prompts, [PLAIN] * len(prompts))
     assert [update.output_token_ids.tolist() for update in updates] == silent
 
 
@@ -154,9 +154,9 @@ def test_the_logits_of_a_prompt_are_never_there_at_once(
 
 
 @pytest.fixture(scope="module")
-def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLM]:
+def llm(tmp_path_factory: pytest.TempPathFactory, best_device: str) -> Iterator[LLM]:
     folder = tiny_model("qwen3", tmp_path_factory.mktemp("llm"), tokenizer=True)
-    with LLM(str(folder), device="cpu", dtype="float32", max_model_len=96, block_size=8) as llm:
+    with LLM(str(folder), device=best_device, dtype="float32", max_model_len=96, block_size=8) as llm:
         yield llm
         llm.engine.check_integrity()
         assert llm.status().scheduler.num_used_blocks == 0

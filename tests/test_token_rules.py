@@ -30,8 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def llm(folder: pathlib.Path) -> Iterator[LLM]:
-    with LLM(str(folder), device="cpu", dtype="float32", max_model_len=MAX_MODEL_LEN, block_size=8) as llm:
+def llm(folder: pathlib.Path, best_device: str) -> Iterator[LLM]:
+    with LLM(str(folder), device=best_device, dtype="float32", max_model_len=MAX_MODEL_LEN, block_size=8) as llm:
         yield llm
         llm.engine.check_integrity()
         assert llm.status().scheduler.num_used_blocks == 0
@@ -99,12 +99,18 @@ def test_what_leaves_no_token_ends_that_request_only(llm: LLM) -> None:
 
 
 @pytest.mark.parametrize("launch_ahead", [0, 1])
-def test_rules_hold_whatever_else_is_in_the_batch(folder: pathlib.Path, launch_ahead: int) -> None:
+def test_rules_hold_whatever_else_is_in_the_batch(folder: pathlib.Path, launch_ahead: int, best_device: str) -> None:
     rules = TokenRules(VOCAB_SIZE, allowed=range(10, 60), banned=[[12], [20, 21], [500, 1]])
     prompts = [[5, 6, 7, 8] * k for k in (1, 3, 5, 9)]
     params = SamplingParams(temperature=1.5, max_tokens=30, ignore_eos=True)
     engine = CoreEngine(
-        folder, launch_ahead=launch_ahead, max_model_len=96, num_gpu_blocks_override=24, block_size=4, decode_steps=4
+        folder,
+        device=best_device,
+        launch_ahead=launch_ahead,
+        max_model_len=96,
+        num_gpu_blocks_override=24,
+        block_size=4,
+        decode_steps=4,
     )
     ids = [engine.add(prompt, params, token_rules=rules if k % 2 else None) for k, prompt in enumerate(prompts)]
     outputs = [update.output_token_ids.tolist() for update in engine.finish(ids)]
@@ -112,7 +118,7 @@ def test_rules_hold_whatever_else_is_in_the_batch(folder: pathlib.Path, launch_a
         assert {*output} <= {*range(10, 60)} - {12}
         assert all(pair != (20, 21) for pair in itertools.pairwise(output))
     assert any({*output} - {*range(10, 60)} for output in outputs[0::2])
-    alone = CoreEngine(folder, max_model_len=96)
+    alone = CoreEngine(folder, device=best_device, max_model_len=96)
     for prompt, output, bound in zip(prompts, outputs, (False, True, False, True), strict=True):
         (update,) = alone.finish([alone.add(prompt, params, token_rules=rules if bound else None)])
         assert update.output_token_ids.tolist() == output

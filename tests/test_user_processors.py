@@ -38,8 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def llm(folder: pathlib.Path) -> Iterator[LLM]:
-    with LLM(str(folder), device="cpu", dtype="float32", max_model_len=96, block_size=8) as llm:
+def llm(folder: pathlib.Path, best_device: str) -> Iterator[LLM]:
+    with LLM(str(folder), device=best_device, dtype="float32", max_model_len=96, block_size=8) as llm:
         yield llm
         llm.engine.check_integrity()
         assert llm.status().scheduler.num_used_blocks == 0
@@ -67,15 +67,21 @@ def test_they_change_what_is_sampled(llm: LLM, folder: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("launch_ahead", [0, 1])
-def test_they_hold_in_any_batch(folder: pathlib.Path, launch_ahead: int) -> None:
+def test_they_hold_in_any_batch(folder: pathlib.Path, launch_ahead: int, best_device: str) -> None:
     bound = dataclasses.replace(GREEDY, logits_processors=[no_repeats, not_of_the_prompt])
     prompts = [list(range(5, 5 + n)) for n in (3, 9, 17, 30)]
     engine = CoreEngine(
-        folder, launch_ahead=launch_ahead, max_model_len=96, block_size=4, num_gpu_blocks_override=24, decode_steps=4
+        folder,
+        device=best_device,
+        launch_ahead=launch_ahead,
+        max_model_len=96,
+        block_size=4,
+        num_gpu_blocks_override=24,
+        decode_steps=4,
     )
     outputs = engine.tokens(prompts, [bound, GREEDY, bound, GREEDY])
     assert outputs[0::2] == [expected_tokens(folder, prompt) for prompt in prompts[0::2]]
-    assert outputs[1::2] == CoreEngine(folder, max_model_len=96).tokens(prompts[1::2], [GREEDY] * 2)
+    assert outputs[1::2] == CoreEngine(folder, device=best_device, max_model_len=96).tokens(prompts[1::2], [GREEDY] * 2)
 
 
 def test_logprobs_are_those_before_them(llm: LLM) -> None:
