@@ -9,16 +9,17 @@ costs little, since the last such layer is the decoder's last, and keeps the bus
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import ParamSpec, TypeVar
 
 import torch
 
-from pagednb.attention.paged_attention import KVCache
-from pagednb.forward_batch import ForwardBatch
-from pagednb.models.decoder_layer import DecoderLayer
 from pagednb.models.host_arena import host_arena
 from pagednb.models.offload_plan import OffloadPlan
 from pagednb.models.weight_copies import Arrival, copies_for
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class OffloadedLayers:
@@ -70,12 +71,22 @@ class OffloadedLayers:
         finally:
             self._copies.is_idle = False
 
-    def streamed(self, index: int, layer: DecoderLayer) -> DecoderLayer:
+    def streamed(self, index: int, layer: Callable[P, T]) -> Callable[P, T]:
         """Return ``layer``, number ``index``, built on ``computed``, so that its weights are there when it is called.
 
         A layer that is not offloaded comes back as it is.
         """
-        return _StreamedLayer(layer, self, self._layers.index(index)) if index in self._layers else layer
+        if index not in self._layers:
+            return layer
+        turn = self._layers.index(index)
+
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            self.arrive(turn)
+            result = layer(*args, **kwargs)
+            self.leave(turn)
+            return result
+
+        return call
 
     def arrive(self, turn: int) -> None:
         """Wait for the weights of the layer whose turn it is, before it is computed."""
@@ -93,27 +104,3 @@ class OffloadedLayers:
 
     def _slot(self, turn: int) -> int:
         return turn % len(self._buffers)
-
-
-class _StreamedLayer:
-    """A layer whose weights arrive before it and may go after it."""
-
-    def __init__(self, layer: DecoderLayer, offloaded: OffloadedLayers, turn: int) -> None:
-        self._layer = layer
-        self._offloaded = offloaded
-        self._turn = turn
-
-    def __call__(
-        self,
-        hidden: torch.Tensor,
-        residual: torch.Tensor | None,
-        cache: KVCache,
-        batch: ForwardBatch,
-        *,
-        only_sampled: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """See ``DecoderLayer``."""
-        self._offloaded.arrive(self._turn)
-        result = self._layer(hidden, residual, cache, batch, only_sampled=only_sampled)
-        self._offloaded.leave(self._turn)
-        return result

@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import gc
 import pathlib
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from support.core_engine import CoreEngine
+from support.device_waits import waiting_is_an_error
 from support.tiny_models import ARCHITECTURES, VOCAB_SIZE, tiny_model
 
 from pagednb.config import EngineConfig
@@ -140,18 +140,6 @@ def test_a_capture_that_fails_halfway_leaves_the_eager_steps(folder, monkeypatch
         for _ in range(2):
             assert tokens_of(engine) == expected
         assert "memory" in engine.runner.graphs.stopped_by and not engine.runner.graphs.captured
-
-
-@contextlib.contextmanager
-def waiting_is_an_error() -> Iterator[None]:
-    mode = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            yield
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
 
 
 def load(folder: pathlib.Path, num_freed: int, **options: Any) -> Decoder:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import warnings
 from collections.abc import Iterator
 
 import pytest
 import torch
+from support.device_waits import waiting_is_an_error
 from support.plan_writer import admit, chunk, grow, plan
 from support.tiny_models import tiny_model
 
@@ -59,18 +58,6 @@ def runner(folder) -> Iterator[ModelRunner]:
     made = make_runner(folder, "cuda")
     yield made
     made.shutdown()
-
-
-@contextlib.contextmanager
-def waiting_is_an_error() -> Iterator[None]:
-    mode = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            yield
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
 
 
 def plans(params: SamplingParams):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import pathlib
-import warnings
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.core_engine import CoreEngine
+from support.device_waits import waiting_is_an_error
 from support.tiny_models import VOCAB_SIZE, tiny_model
 
 from pagednb.config import CacheGeometry
@@ -49,18 +47,6 @@ def blocks_of(store: KVStore, block_ids: np.ndarray) -> torch.Tensor:
 
 def moves(blocks: np.ndarray, host_blocks: np.ndarray) -> np.ndarray:
     return np.stack([blocks, host_blocks], axis=1).astype(np.int32)
-
-
-@contextlib.contextmanager
-def waiting_is_an_error() -> Iterator[None]:
-    mode = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            yield
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
