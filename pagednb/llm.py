@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, get_args
 
@@ -16,14 +15,17 @@ from pagednb.beam_search_params import BeamSearchParams
 from pagednb.checks import require, require_flags
 from pagednb.config import EngineConfig
 from pagednb.engine.beam_search import beam_search
+from pagednb.engine.chat_layout import conversations_of, template_arguments
 from pagednb.engine.embedding import as_embedding, as_score, embed
 from pagednb.engine.llm_engine import LLMEngine
 from pagednb.engine.named_figures import Metric, named_figures
 from pagednb.engine.progress import load_bar, prompt_bar
-from pagednb.errors import NotSupportedYetError, OptionError, PromptError
+from pagednb.engine.token_prompt import as_prompt_list
+from pagednb.errors import NotSupportedYetError, OptionError
 from pagednb.outputs import BeamSearchOutput, Embedding, PoolingOutput, RequestOutput, Score
 from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
+from pagednb.vllm_methods import METHODS_NOT_BUILT_YET, MethodNotBuiltError, refuse_other_arguments
 
 if TYPE_CHECKING:
     from pagednb.engine.status import EngineStatus
@@ -31,17 +33,7 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, Any]
 
-_POOLING = "Only models that write text are served."
-_NOT_BUILT_YET = {
-    "classify": "frame.llm.classify sorts texts into labels with a model that writes text.",
-    "reward": _POOLING,
-}
-"""Methods of vLLM's class, each with what to do instead."""
 _SLEEPING_PARTS = {"weights", "kv_cache"}
-
-
-class MethodNotBuiltError(NotSupportedYetError, AttributeError):
-    """A method of vLLM's class that is not built yet; to ``hasattr`` it is not there."""
 
 
 class LLM:
@@ -49,6 +41,7 @@ class LLM:
 
     Options are vLLM's, by keyword: ``dtype``, ``device``, ``max_model_len``, ``gpu_memory_utilization``,
     ``max_num_seqs``, ``enable_prefix_caching``, ``seed`` and more. ``help(pagednb.config.EngineConfig)`` explains all.
+    Methods take vLLM's arguments; ``others`` are those that pass only where they ask for nothing.
 
     With ``skip_tokenizer_init=True`` prompts are token ids and texts of outputs stay empty. The engine ends with
     ``shutdown``, at the end of a ``with`` block, or when the object is forgotten.
@@ -67,6 +60,7 @@ class LLM:
         prompts: Prompt | Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         use_tqdm: bool = True,
+        **others: Any,
     ) -> list[RequestOutput]:
         """Return one output per prompt, in order.
 
@@ -78,7 +72,8 @@ class LLM:
         Raises:
             PagednbError: a prompt or parameter that cannot be run; no output is returned then.
         """
-        prompt_list = _as_list(prompts)
+        refuse_other_arguments(LLM.generate, others)
+        prompt_list = as_prompt_list(prompts)
         params = self.get_default_sampling_params() if sampling_params is None else sampling_params
         with prompt_bar(len(prompt_list), is_shown=use_tqdm and envs.show_progress()) as progress:
             return self.engine.generate(prompt_list, params, progress=progress)
@@ -89,23 +84,38 @@ class LLM:
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         use_tqdm: bool = True,
         *,
+        chat_template: str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        **others: Any,
     ) -> list[RequestOutput]:
         """Answer a conversation, or each of a list of conversations; messages are OpenAI's dicts.
 
-        ``sampling_params`` as in ``generate``. ``add_generation_prompt=False`` leaves out the template's opening of the
-        answer; ``chat_template_kwargs`` are switches of the model's own template.
+        ``sampling_params`` as in ``generate``. ``chat_template``, a text, takes the place of the model's own; ``tools``
+        and switches in ``chat_template_kwargs`` must be what it reads. Calls of tools stand in the answer's text.
+        ``add_generation_prompt=False`` leaves out the template's opening of the answer, and with
+        ``continue_final_message=True`` the answer goes on with the last message.
 
         Raises:
             PagednbError: as ``generate``; also when the model has no chat template.
         """
-        conversations = messages if _is_batch(messages) else [messages]
-        kwargs = {"add_generation_prompt": add_generation_prompt, **(chat_template_kwargs or {})}
-        prompts = [self.engine.chat_prompt(conversation, **kwargs) for conversation in conversations]  # type: ignore[arg-type]
+        refuse_other_arguments(LLM.chat, others)
+        arguments = template_arguments(
+            self.engine.tokenizer,
+            chat_template=chat_template,
+            tools=tools,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            chat_template_kwargs=chat_template_kwargs,
+        )
+        prompts = [self.engine.chat_prompt(each, **arguments) for each in conversations_of(messages)]
         return self.generate(prompts, sampling_params, use_tqdm)
 
-    def beam_search(self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams) -> list[BeamSearchOutput]:
+    def beam_search(
+        self, prompts: Prompt | Sequence[Prompt], params: BeamSearchParams, **others: Any
+    ) -> list[BeamSearchOutput]:
         """Return the ``beam_width`` most likely answers to each prompt, the best first, as transformers finds them.
 
         Beams share the KV blocks of what they have in common. Answers are ranked by their own length, without the
@@ -114,11 +124,12 @@ class LLM:
         Raises:
             PagednbError: as ``generate``; also for a ``beam_width`` of more than about 19.
         """
+        refuse_other_arguments(LLM.beam_search, others)
         if not isinstance(params, BeamSearchParams):
             raise OptionError(
                 f"Parameters of type {type(params).__name__} are not valid.", hint="Give BeamSearchParams(...)."
             )
-        return beam_search(self.engine, _as_list(prompts), params)
+        return beam_search(self.engine, as_prompt_list(prompts), params)
 
     def embed(
         self,
@@ -127,6 +138,7 @@ class LLM:
         pooling: Pooling = "last",
         normalize: bool = True,
         truncate_prompt_tokens: int | None = None,
+        **others: Any,
     ) -> list[PoolingOutput[Embedding]]:
         """Return each prompt as a vector of the model's last hidden states: the last token's, the first's, or the mean.
 
@@ -135,19 +147,28 @@ class LLM:
         Raises:
             PagednbError: as ``generate``; a prompt needs room for one more token.
         """
+        refuse_other_arguments(LLM.embed, others)
         require_flags(normalize=normalize)
         require(pooling in get_args(Pooling), "pooling", pooling, f"one of {get_args(Pooling)}")
-        outputs = embed(self.engine, _as_list(prompts), pooling=pooling, truncate_prompt_tokens=truncate_prompt_tokens)
+        outputs = embed(
+            self.engine, as_prompt_list(prompts), pooling=pooling, truncate_prompt_tokens=truncate_prompt_tokens
+        )
         return [as_embedding(output, normalize=normalize) for output in outputs]
 
     def encode(
-        self, prompts: Prompt | Sequence[Prompt], *, pooling: Pooling = "last", normalize: bool = False
+        self, prompts: Prompt | Sequence[Prompt], *, normalize: bool = False, **options: Any
     ) -> list[PoolingOutput[Embedding]]:
         """Return what ``embed`` does, as long as the model made the vectors. Raises as that."""
-        return self.embed(prompts, pooling=pooling, normalize=normalize)
+        return self.embed(prompts, normalize=normalize, **options)
 
     def score(
-        self, text_1: Prompt | Sequence[Prompt], text_2: Prompt | Sequence[Prompt], *, pooling: Pooling = "last"
+        self,
+        text_1: Prompt | Sequence[Prompt],
+        text_2: Prompt | Sequence[Prompt],
+        *,
+        pooling: Pooling = "last",
+        truncate_prompt_tokens: int | None = None,
+        **others: Any,
     ) -> list[PoolingOutput[Score]]:
         """Return how alike texts are, -1 to 1: the cosine of their embeddings, one text with each or pair by pair.
 
@@ -155,12 +176,13 @@ class LLM:
             OptionError: the lists are of different lengths, and the first is no single text.
             PagednbError: as ``embed``.
         """
-        first, second = _as_list(text_1), _as_list(text_2)
+        refuse_other_arguments(LLM.score, others)
+        first, second = as_prompt_list(text_1), as_prompt_list(text_2)
         if len(first) not in (1, len(second)):
             raise OptionError(f"{len(first)} texts cannot be paired with {len(second)}.", hint="Give as many, or one.")
-        embedded = self.embed([*first, *second], pooling=pooling)
-        ones, others = embedded[: len(first)], embedded[len(first) :]
-        return [as_score(*pair) for pair in zip(ones * (len(others) // len(ones) if ones else 0), others, strict=True)]
+        embedded = self.embed([*first, *second], pooling=pooling, truncate_prompt_tokens=truncate_prompt_tokens)
+        ones, rest = embedded[: len(first)], embedded[len(first) :]
+        return [as_score(*pair) for pair in zip(ones * (len(rest) // len(ones) if ones else 0), rest, strict=True)]
 
     def get_tokenizer(self) -> Any:
         """Return transformers' tokenizer of the model."""
@@ -205,6 +227,8 @@ class LLM:
             GPUMemoryError: others have taken the memory; the engine stays asleep, to be woken up later.
             PagednbError: at level 2, what is wrong with the checkpoint.
         """
+        is_list = isinstance(tags, Sequence | None) and not isinstance(tags, str)
+        require(is_list, "tags", tags, "a list, or left out")
         if tags is not None and set(tags) != _SLEEPING_PARTS:
             raise NotSupportedYetError(f"wake_up(tags={tags!r}) is not built yet.", hint="Leave it out: all wakes up.")
         with load_bar(is_shown=envs.show_progress()) as progress:
@@ -220,8 +244,8 @@ class LLM:
 
     def __getattr__(self, name: str) -> NoReturn:
         """Refuse in a sentence what vLLM's class has and this one has not yet; anything else does not exist."""
-        if name in _NOT_BUILT_YET:
-            raise MethodNotBuiltError(f"LLM.{name} is not built yet.", hint=_NOT_BUILT_YET[name])
+        if name in METHODS_NOT_BUILT_YET:
+            raise MethodNotBuiltError(f"LLM.{name} is not built yet.", hint=METHODS_NOT_BUILT_YET[name])
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __enter__(self) -> Self:
@@ -235,25 +259,3 @@ class LLM:
     def __repr__(self) -> str:
         resolved = self.engine.resolved
         return f"LLM({resolved.name!r}, dtype={resolved.dtype!r}, device={resolved.device!r})"
-
-
-def _is_batch(messages: Any) -> bool:
-    """Whether ``messages`` is a list of conversations; what is neither that nor one conversation is refused as one."""
-    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
-        return False
-    return isinstance(messages[0], Sequence)
-
-
-def _as_list(prompts: Any) -> list[Any]:
-    """Return prompts as a list: one prompt alone may be text, a dict, or token ids."""
-    if isinstance(prompts, str | Mapping):
-        return [prompts]
-    # bytes are numbers to Python, and would pass for token ids
-    if not isinstance(prompts, Iterable) or isinstance(prompts, bytes | bytearray):
-        raise PromptError(
-            f"Prompts of type {type(prompts).__name__} are not valid.", hint="Give a text, or a list of prompts."
-        )
-    prompt_list = list(prompts)
-    if prompt_list and all(isinstance(item, Integral) for item in prompt_list):
-        return [prompt_list]
-    return prompt_list

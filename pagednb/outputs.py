@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +68,13 @@ class Embedding:
     """One text as numbers, ``[hidden_size]``."""
 
     embedding: tuple[float, ...]
+
+    @property
+    def data(self) -> torch.Tensor:
+        """The same as a tensor, float32, as vLLM's ``encode`` has it."""
+        import torch
+
+        return torch.tensor(self.embedding)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ class VllmOption(NamedTuple):
 
 _ONE_GPU = "The model runs on one GPU, or on the CPU: leave it out."
 _FULL_PRECISION = 'Load the unquantized model; dtype="bfloat16" takes half the memory of float32.'
-_NO_ADAPTERS = "Merge the adapter into the model's weights, and load those."
+NO_ADAPTERS = "Merge the adapter into the model's weights, and load those."
 _MEMORY = "Lower max_model_len, or raise gpu_memory_utilization."
 
 NOT_BUILT_YET: Mapping[str, VllmOption] = {
@@ -40,8 +40,8 @@ NOT_BUILT_YET: Mapping[str, VllmOption] = {
     "distributed_executor_backend": VllmOption((None,), _ONE_GPU),
     "worker_use_ray": VllmOption((False,), _ONE_GPU),
     "enable_expert_parallel": VllmOption((False,), _ONE_GPU),
-    "enable_lora": VllmOption((False, None), _NO_ADAPTERS),
-    "lora_modules": VllmOption((None,), _NO_ADAPTERS),
+    "enable_lora": VllmOption((False, None), NO_ADAPTERS),
+    "lora_modules": VllmOption((None,), NO_ADAPTERS),
     "speculative_config": VllmOption((None,)),
     "speculative_model": VllmOption((None,)),
     "tokenizer_mode": VllmOption(("auto", "fast", "hf")),

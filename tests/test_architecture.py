@@ -28,6 +28,7 @@ TOP_FILES = {
     "pagednb.structured_outputs_params",
     "pagednb.template",
     "pagednb.version",
+    "pagednb.vllm_methods",
     "pagednb.vllm_options",
 }
 SURFACE_FILES = {"pagednb.runtime", "pagednb.llm"}

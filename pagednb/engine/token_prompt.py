@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,21 @@ def kept_part(params: SamplingParams, geometry: CacheGeometry) -> slice:
         room = min(geometry.max_model_len, geometry.num_usable_tokens)
         num_kept = max(1, room - (params.max_tokens or 1))
     return slice(None if num_kept is None else -num_kept, None)
+
+
+def as_prompt_list(prompts: Any) -> list[Any]:
+    """Return prompts as a list: one alone may be text, a dict, or token ids. Raises PromptError for anything else."""
+    if isinstance(prompts, str | Mapping):
+        return [prompts]
+    # bytes are numbers to Python, and would pass for token ids
+    if not isinstance(prompts, Iterable) or isinstance(prompts, bytes | bytearray):
+        raise PromptError(
+            f"Prompts of type {type(prompts).__name__} are not valid.", hint="Give a text, or a list of prompts."
+        )
+    prompt_list = list(prompts)
+    if prompt_list and all(isinstance(item, Integral) for item in prompt_list):
+        return [prompt_list]
+    return prompt_list
 
 
 def split_prompt(prompt: Prompt) -> tuple[str | None, np.ndarray | None]:

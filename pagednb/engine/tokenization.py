@@ -121,7 +121,7 @@ class TextCodec:
             OptionError: the model has no chat template.
             PromptError: malformed messages, or messages that the template refuses; all are lost then.
         """
-        if not self.has_chat_template:
+        if not self.has_chat_template and "chat_template" not in template_kwargs:
             raise OptionError("This model has no chat template.", hint="Give it plain prompts, or load a chat model.")
         for messages in conversations:
             check_messages(messages)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pagednb.engine.thinking_switch import template_variables
+from pagednb.engine.thinking_switch import template_switches, template_variables
 from pagednb.server.api_error import ApiError
 from pagednb.server.tools.tool_format import FORMATS, ToolFormat, format_of_template
 
@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine
 
 _THOUGHT_MARKS = {"<think>", "</think>"}
-# what transformers or this server sets, and the arguments of transformers' own function
-_NOT_SWITCHES = {
-    *("messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now"),
-    *(f"{name}_token" for name in ("bos", "eos", "unk", "pad", "sep", "cls", "mask")),
-    *("additional_special_tokens", "conversation", "chat_template", "tokenize", "padding", "truncation", "max_length"),
-    *("return_tensors", "return_dict", "tokenizer_kwargs", "continue_final_message", "return_assistant_tokens_mask"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +36,9 @@ class ChatTemplate:
     def of(cls, engine: LLMEngine, tool_format: str | None) -> ChatTemplate:
         """Read the template of the engine's model; ``tool_format`` names one, else the template tells."""
         template = str(engine.tokenizer.get_chat_template()) if engine.has_chat_template else ""
-        names = template_variables(template)
         chosen = format_of_template(template) if tool_format is None else FORMATS[tool_format]
         thinks = set(engine.added_tokens.values()) >= _THOUGHT_MARKS
-        return cls(names - _NOT_SWITCHES, "tools" in names, chosen, thinks)
+        return cls(template_switches(template), "tools" in template_variables(template), chosen, thinks)
 
     def checked(self, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return a request's ``chat_template_kwargs``. Raises ApiError for one that the template does not read."""
