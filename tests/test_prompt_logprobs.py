@@ -186,3 +186,17 @@ def test_samples_and_streams_have_them_too(llm: LLM) -> None:
     assert [step.prompt_logprobs for step in steps] == [expected] * len(steps)
     stopping = dataclasses.replace(SCORED, stop=[output.text[:1] or "x", "e"])
     assert llm.generate("it was late, again!", stopping)[0].prompt_logprobs == expected
+
+
+def test_an_answer_whose_beginning_is_forced_comes_with_them(tmp_path: pathlib.Path) -> None:
+    """Forced tokens are known with the prompt, but not its blocks' names beyond what may be shared: what has scores."""
+    folder = tiny_model("llama3.1", tmp_path, tokenizer=True)
+    params = SamplingParams(temperature=0, max_tokens=40, prompt_logprobs=1, regex="abcdefghijklmnopqrstuvwxyz[a-e]{3}")
+    chunks = {"max_num_batched_tokens": 8, "max_num_seqs": 4, "block_size": 4}
+    answers = []
+    for options in ({}, chunks):
+        with LLM(folder, device="cpu", max_model_len=96, **options) as llm:
+            (output,) = llm.generate("the quick brown fox jumps", params, use_tqdm=False)
+            answers.append((output.outputs[0].text, [[*entry] for entry in output.prompt_logprobs[1:]]))
+            llm.engine.check_integrity()
+    assert answers[0] == answers[1] and answers[0][0].startswith("abcdefghijklmnopqrstuvwxyz")

@@ -125,7 +125,7 @@ class BlockManager:
         return PrefixMatch(block_ids, num_used, num_tokens + num_common, follower.block_id)
 
     def register_prefix(self, row: int, digests: Sequence[bytes], columns: range) -> None:
-        """Name the row's full blocks in ``columns``, so that other sequences may start with them.
+        """Name the row's full blocks in ``columns``, as far as ``digests`` go: other sequences may start with them.
 
         Their KV need not be written yet: any later reader runs later on the device, or in the same pass, in which
         every layer writes all K and V before it reads.
@@ -169,8 +169,7 @@ class BlockManager:
             last = first + count - num_shared
             table = np.concatenate([new_row.shared_block_ids, own[first:last]])
             self._tables[new_row.row, :count] = table
-            num_full = min(new_row.num_tokens // self.block_size, len(new_row.digests))
-            named_here = self._name(table, new_row.digests, range(num_shared, num_full))
+            named_here = self._name(table, new_row.digests, range(num_shared, new_row.num_tokens // self.block_size))
             if named_here and named_here[0] == table[num_shared]:
                 self._note_follower(new_row, named_here[0])
             named += named_here
@@ -224,7 +223,8 @@ class BlockManager:
         self._followers.note(prefix, Follower(block_id, token_ids))
 
     def _name(self, table: np.ndarray, digests: Sequence[bytes], columns: range) -> list[int]:
-        """Name the table's blocks in ``columns`` and return those that had no name."""
+        """Name the table's blocks in ``columns``, as far as ``digests`` go, and return those that had no name."""
+        columns = range(columns.start, min(columns.stop, len(digests)))
         if not self._is_caching or not columns:
             return []
         block_ids = table[columns.start : columns.stop].tolist()
