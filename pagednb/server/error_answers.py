@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pagednb.errors import nearest_name
-from pagednb.server.api_error import BAD_REQUEST, CLIENT_GONE, FAILED, ApiError, error_body
+from pagednb.server.api_error import BAD_REQUEST, CLIENT_GONE, FAILED, NO_SUCH_METHOD, NOT_FOUND, ApiError, error_body
 from pagednb.server.json_response import JsonResponse
+from pagednb.server.missing_routes import missing_route
 from pagednb.server.protocol.chat_request import ChatRequest
 from pagednb.server.protocol.completion_request import CompletionRequest
 from pagednb.server.protocol.embedding_requests import EmbeddingRequest
@@ -25,8 +26,19 @@ _KNOWN_NAMES = {*ChatRequest.model_fields, *CompletionRequest.model_fields, *Emb
 async def answer_http_error(request: Request, error: Exception) -> Response:
     """Answer an ``ApiError``, or what the router raises for unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    body = error.body() if isinstance(error, ApiError) else error_body(error.status_code, str(error.detail))
+    body = error.body() if isinstance(error, ApiError) else error_body(error.status_code, _sentence(request, error))
     return JsonResponse(body, error.status_code, error.headers)
+
+
+def _sentence(request: Request, error: HTTPException) -> str:
+    """Return what to say of an error that the router or FastAPI raised in a word or two."""
+    if error.status_code == NOT_FOUND:
+        return missing_route(request.url.path)
+    if error.status_code == NO_SUCH_METHOD:
+        return f"{request.url.path} takes {(error.headers or {}).get('Allow')}, not {request.method}."
+    if error.status_code == BAD_REQUEST:
+        return "The body cannot be read as JSON: it is not UTF-8, is nested too deeply, or has a number too long."
+    return str(error.detail)
 
 
 async def answer_fault(request: Request, error: Exception) -> Response:
@@ -47,8 +59,9 @@ async def answer_invalid_body(request: Request, error: Exception) -> Response:
     place = _place(errors[0])
     reasons = dict.fromkeys(_reason(each) for each in errors if _place(each)[:1] == place[:1])
     message = f"{'; or '.join(reasons)}."
-    param = ".".join(map(str, itertools.takewhile(_is_key, place))) or None
-    return JsonResponse(error_body(BAD_REQUEST, message, param=param), BAD_REQUEST)
+    is_read = errors[0]["type"] != "json_invalid"  # else the place is that of a character
+    param = ".".join(map(str, itertools.takewhile(_is_key, place))) if is_read else ""
+    return JsonResponse(error_body(BAD_REQUEST, message, param=param or None), BAD_REQUEST)
 
 
 def _place(error: dict[str, Any]) -> Sequence[str | int]:

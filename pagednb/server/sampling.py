@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from pagednb.sampling_params import SamplingParams
 from pagednb.server.api_error import ApiError, as_api_error
 from pagednb.server.protocol.answer_fields import AnswerFields
 from pagednb.server.protocol.generate_request import GenerateRequest
+from pagednb.server.protocol.response_format import ResponseFormat
 from pagednb.server.protocol.sampling_fields import SamplingFields, StructuredOutputs
 
 if TYPE_CHECKING:
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 ANY_OBJECT = '{"type": "object"}'
 """The schema of what OpenAI calls a JSON object."""
 
-_SAME_NAMES = [name for name in SamplingFields.model_fields if name in SamplingParams.__dataclass_fields__]
-_SAME_NAMES.remove("logit_bias")  # JSON's keys are texts
+_OWN_NAMES = {field.name for field in dataclasses.fields(SamplingParams)} - {"logit_bias"}  # JSON's keys are texts
+_SAME_NAMES = [name for name in SamplingFields.model_fields if name in _OWN_NAMES]
 
 
 def sampling_params(desk: Desk, fields: SamplingFields, **overrides: Any) -> SamplingParams:
@@ -31,7 +33,10 @@ def sampling_params(desk: Desk, fields: SamplingFields, **overrides: Any) -> Sam
     given = {name: value for name in _SAME_NAMES if (value := getattr(fields, name)) is not None}
     if fields.logit_bias:
         given["logit_bias"] = _biases(fields.logit_bias)
-    given |= {**_constraints(fields), **overrides}
+    constraints = _constraints(fields)
+    if constraints and "schema" in overrides:
+        raise _several_constraints()
+    given |= {**constraints, **overrides}
     for name in ("n", "best_of"):
         if (count := given.get(name, 1)) > desk.settings.max_n:
             raise ApiError(f"{name}={count} is more than this server gives: {desk.settings.max_n}.", param=name)
@@ -65,6 +70,7 @@ def _constraints(fields: SamplingFields) -> dict[str, Any]:
     structured = fields.structured_outputs or StructuredOutputs()
     schemas = [schema_text(schema) for schema in (fields.guided_json, structured.json_) if schema is not None]
     pairs: list[tuple[str, Any]] = [
+        *_form(fields.response_format),
         *(("schema", schema) for schema in schemas),
         ("choices", fields.guided_choice),
         ("choices", structured.choice),
@@ -76,8 +82,25 @@ def _constraints(fields: SamplingFields) -> dict[str, Any]:
     ]
     given = [(name, value) for name, value in pairs if value is not None]
     if len(given) > 1:
-        raise ApiError("An answer has one constraint, and several were given.")
+        raise _several_constraints()
     return dict(given)
+
+
+def _form(wanted: ResponseFormat | None) -> list[tuple[str, str]]:
+    if wanted is None:
+        return []
+    if (wanted.type == "json_schema") is (wanted.json_schema is None):
+        raise ApiError("A response_format has a json_schema if its type is json_schema.", param="response_format")
+    if wanted.json_schema is not None:
+        return [("schema", schema_text(wanted.json_schema.schema_))]
+    return [("schema", ANY_OBJECT)] if wanted.type == "json_object" else []
+
+
+def _several_constraints() -> ApiError:
+    return ApiError(
+        "An answer has one constraint, and several were given. Give one of response_format, structured_outputs and "
+        "guided_json, and none beside a tool call that is required."
+    )
 
 
 def schema_text(schema: str | dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from support.served import is_idle, serving, serving_rig, wait_until
 CHAT = [{"role": "user", "content": "hi"}]
 BROKEN_CALL = {"name": "f", "arguments": "{"}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+OBJECT = {"type": "object"}
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,12 @@ def client():
         ({"prompt": "a", "structured_outputs": {"regex": "(", "choice": ["a"]}}, "one constraint"),
         ({"prompt": "a", "guided_regex": "("}, "regex"),
         ({"prompt": "\ud800"}, "not valid Unicode"),
+        ({"prompt": "a", "stop": "\ud800"}, "stop is not valid Unicode"),
+        ({"prompt": "a", "response_format": {"type": "json_schema"}}, "has a json_schema"),
+        (
+            {"prompt": "a", "response_format": {"type": "json_object"}, "guided_json": {"type": "array"}},
+            "one constraint",
+        ),
     ],
 )
 def test_completions(client: httpx.Client, body: dict, words: str) -> None:
@@ -76,7 +83,10 @@ def test_completions(client: httpx.Client, body: dict, words: str) -> None:
         ({"messages": []}, "messages: "),
         ({"messages": [{"role": "user", "content": "a", "mood": "good"}]}, "messages.0.mood"),
         ({"messages": [{"role": "wizard", "content": "a"}]}, "messages.0.role"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages.0.content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            "'image_url' is no text",
+        ),
         ({"messages": CHAT, "top_logprobs": 3}, "top_logprobs needs logprobs"),
         ({"messages": CHAT, "logprobs": True, "top_logprobs": 30}, "logprobs=30"),
         ({"messages": CHAT, "max_tokens": 1, "max_completion_tokens": 2}, "two names of one limit"),
@@ -88,6 +98,8 @@ def test_completions(client: httpx.Client, body: dict, words: str) -> None:
             {"messages": CHAT, "tools": [TOOL], "tool_choice": "required", "response_format": {"type": "json_object"}},
             "exclude each other",
         ),
+        ({"messages": CHAT, "tools": [TOOL], "tool_choice": "required", "guided_json": OBJECT}, "one constraint"),
+        ({"messages": CHAT, "guided_json": OBJECT, "response_format": {"type": "json_object"}}, "one constraint"),
         ({"messages": CHAT, "chat_template_kwargs": {"tokenize": True}}, "does not read 'tokenize'. It reads: shout"),
         ({"messages": CHAT, "tools": [TOOL, TOOL]}, "Two tools have one name"),
         ({"messages": CHAT, "functions": [{}]}, "'functions' is not built. Use tools"),
@@ -127,8 +139,6 @@ def test_chats(client: httpx.Client, body: dict, words: str) -> None:
         ("POST", "/v1/embeddings", {"input": [[5], []]}, 400, None),
         ("POST", "/v1/embeddings", {"input": "a" * 3000}, 400, "context_length_exceeded"),
         ("POST", "/score", {"text_1": ["a", "b"], "text_2": "c"}, 400, None),
-        ("GET", "/v1/nothing", None, 404, None),
-        ("GET", "/v1/completions", None, 405, None),
         ("POST", "/detokenize", {"tokens": [-1]}, 400, None),
         ("POST", "/tokenize", {}, 400, None),
         ("POST", "/generate", {"prompt": "a", "use_beam_search": True}, 400, None),
@@ -140,11 +150,32 @@ def test_other_routes(client: httpx.Client, method: str, path: str, body: dict, 
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "sentence"),
+    [
+        ("GET", "/v1/nothing", 404, "There is no path '/v1/nothing' here. GET /openapi.json tells all."),
+        ("POST", "/v1/responses", 404, "/v1/responses is not built yet. Use /v1/chat/completions."),
+        ("POST", "/v1/audio/transcriptions", 404, "/v1/audio is not built yet. Models of pictures or sound"),
+        ("POST", "/rerank", 404, "/rerank is not built yet. /score compares"),
+        ("POST", "/sleep", 404, "pnb.sleep()"),
+        ("GET", "/v1/completions", 405, "/v1/completions takes POST, not GET."),
+        ("POST", "/v1/models", 405, "/v1/models takes GET, not POST."),
+    ],
+)
+def test_paths_that_are_not_there(client: httpx.Client, method: str, path: str, status: int, sentence: str) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert sentence in answer.json()["error"]["message"]
+
+
 def test_a_broken_body_is_told_so(client: httpx.Client) -> None:
-    for content in (b'{"prompt": "a"', b"[" * 100_000, b"\xff\xfe"):
+    digits = b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}"
+    for content in (b'{"prompt": "a"', b"[" * 100_000, b"\xff\xfe", digits):
         headers = {"Content-Type": "application/json"}
         answer = client.post("/v1/completions", content=content, headers=headers)
-        assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
+        error = answer.json()["error"]
+        assert (answer.status_code, error["type"], error["param"]) == (400, "invalid_request_error", None)
+        assert "JSON" in error["message"]
 
 
 def test_a_schema_nested_without_end_is_refused(client: httpx.Client) -> None:

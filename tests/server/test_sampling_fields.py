@@ -59,6 +59,7 @@ def test_a_stop_token_and_special_tokens(client: openai.OpenAI, embedded: LLM) -
         ({"structured_outputs": {"json": {"const": 7}}}, "7"),
         ({"structured_outputs": {"grammar": 'start: "yes"'}}, "yes"),
         ({"guided_regex": "c{2}"}, "cc"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"const": 9}}}}, "9"),
         ({"guided_json": '{"const": 8}'}, "8"),
         ({"guided_grammar": 'start: "no"', "guided_decoding_backend": "auto"}, "no"),
     ],

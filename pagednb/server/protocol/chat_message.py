@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import field_validator
+from pydantic_core import PydanticCustomError
+
 from pagednb.server.protocol.body import Body, unused
 
 
@@ -43,3 +46,13 @@ class ChatMessage(Body):
     annotations: Any = unused()
     audio: None = None
     function_call: None = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _refuse_media(cls, content: Any) -> Any:
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type", "text") if isinstance(part, dict) else "text"
+            if kind != "text":
+                sentence = "A part of type {kind} is no text, and models of pictures or sound are not built yet"
+                raise PydanticCustomError("no_text", sentence, {"kind": repr(kind)})
+        return content

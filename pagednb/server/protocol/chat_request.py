@@ -40,22 +40,6 @@ class NamedTool(Body):
     function: FunctionName
 
 
-class JsonSchema(Body):
-    """A named JSON Schema."""
-
-    name: str
-    description: str | None = None
-    schema_: dict[str, Any] = Field(alias="schema")
-    strict: bool | None = None
-
-
-class ResponseFormat(Body):
-    """What form the answer has."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-
 class ChatRequest(AnswerFields):
     """A conversation to be answered."""
 
@@ -63,7 +47,6 @@ class ChatRequest(AnswerFields):
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    response_format: ResponseFormat | None = None
     tools: list[Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from pagednb.server.protocol.body import Body
 from pagednb.server.protocol.foreign_fields import without_neutral
+from pagednb.server.protocol.response_format import ResponseFormat
 
 Priority = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 """vLLM's: the lowest runs first."""
@@ -55,6 +56,7 @@ class SamplingFields(Body):
     guided_choice: list[str] | None = None
     guided_regex: str | None = None
     guided_grammar: str | None = None
+    response_format: ResponseFormat | None = None
     priority: Priority | None = None
 
     @model_validator(mode="before")

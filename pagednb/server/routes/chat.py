@@ -18,8 +18,8 @@ from pagednb.server.desk import Desk
 from pagednb.server.event_stream import EventStream
 from pagednb.server.json_response import JsonResponse
 from pagednb.server.prompts import truncated
-from pagednb.server.protocol.chat_request import ChatRequest, ResponseFormat
-from pagednb.server.sampling import ANY_OBJECT, refuse_late_figures, sampling_params, schema_text
+from pagednb.server.protocol.chat_request import ChatRequest
+from pagednb.server.sampling import refuse_late_figures, sampling_params, schema_text
 from pagednb.server.served_model import require_model
 from pagednb.server.tools.tool_choice import ToolChoice, tool_choice_of
 from pagednb.server.usage import StreamUsage
@@ -91,16 +91,6 @@ def _overrides(body: ChatRequest, choice: ToolChoice, *, shows_marks: bool) -> d
     }
     if choice.schema is not None:
         overrides["schema"] = schema_text(choice.schema)
-    elif body.response_format is not None:
-        overrides |= _form(body.response_format)
     if choice.tools and shows_marks and body.skip_special_tokens is None:
         overrides["skip_special_tokens"] = False
     return overrides
-
-
-def _form(wanted: ResponseFormat) -> dict[str, Any]:
-    if (wanted.type == "json_schema") is (wanted.json_schema is None):
-        raise ApiError("A response_format has a json_schema if its type is json_schema.", param="response_format")
-    if wanted.json_schema is not None:
-        return {"schema": schema_text(wanted.json_schema.schema_)}
-    return {"schema": ANY_OBJECT} if wanted.type == "json_object" else {}
