@@ -135,7 +135,8 @@ def test_a_restart_ends_the_chat(lab: Lab) -> None:
     expect(chat.answers.last).to_have_text(re.compile(r"\w+ \w+ \w+"), timeout=SLOW_MS)
     chat.notebook.restart()
     expect(chat.turns.last).to_contain_text("Stopped")
-    chat.ask("Are you there?")
+    chat.composer.fill("Are you there?")
+    chat.composer.press("Enter")
     expect(chat.root).to_contain_text("This chat ended with its kernel.")
     expect(chat.composer).to_have_value("Are you there?")
 

@@ -37,6 +37,7 @@ const NEAR_END_PX = 32;
 
 const SENTENCE_ENDS = [". ", "! ", "? ", ": ", "\n"];
 const KERNEL_IS_BUSY = "The kernel is busy; this goes through as soon as it is free.";
+const KERNEL_IS_GONE = "This chat ended with its kernel. Its cell, run again, begins a new one.";
 const STATE_NOTES = { stopped: "Stopped", cut: "Ended by the length limit" };
 
 const NUMBER_OPTIONS = [
@@ -542,6 +543,7 @@ class ChatView {
     this.build();
     el.append(this.root);
     this.receive = this.receive.bind(this);
+    this.look = () => this.send({ type: "draw" });
     /** @type {Record<string, (message: any) => void>} */
     this.draws = {
       turns: (message) => this.onTurns(message),
@@ -552,6 +554,7 @@ class ChatView {
       draft: (message) => this.onDraft(message),
     };
     model.on("msg:custom", this.receive);
+    model.on("comm_live_update", this.look); // ipywidgets' word for a kernel that was restarted, or is back
     this.adopt(model.get("state"));
     this.send({ type: "draw" });
     requestAnimationFrame(() => this.follow());
@@ -560,6 +563,7 @@ class ChatView {
   remove() {
     for (const timer of [this.patience, this.reading, this.doubt]) clearTimeout(timer);
     this.model.off("msg:custom", this.receive);
+    this.model.off("comm_live_update", this.look);
     this.root.remove();
   }
 
@@ -621,8 +625,13 @@ class ChatView {
 
   /** @param {{ type: string }} message */
   send(message) {
-    this.model.send(message);
     clearTimeout(this.patience);
+    try {
+      this.model.send(message);
+    } catch {
+      this.lose(); // ipywidgets throws where the kernel's end of the line is gone
+      return;
+    }
     if (message.type !== "draw") this.patience = setTimeout(() => this.tell(KERNEL_IS_BUSY), PATIENCE_MS);
   }
 
@@ -670,6 +679,17 @@ class ChatView {
       event.preventDefault();
       this.send({ type: "stop" });
     }
+  }
+
+  /** The kernel that held the conversation is gone: nothing is on its way any more, and what was typed stays. */
+  lose() {
+    this.onDraft({ text: this.unheard ?? "" });
+    this.unheard = null;
+    for (const view of this.turns.filter(({ turn }) => turn.state === "streaming")) {
+      view.update({ ...view.turn, state: "stopped", text: view.text.innerText });
+    }
+    this.drawHead({ ...this.head, is_busy: false });
+    this.tell(KERNEL_IS_GONE);
   }
 
   // ---- from the kernel
@@ -829,7 +849,8 @@ class ChatView {
     clearTimeout(this.reading);
     this.notice.textContent = text;
     this.notice.hidden = !text;
-    if (text && text !== KERNEL_IS_BUSY) this.reading = setTimeout(() => this.tell(""), READING_MS);
+    const isToStay = [KERNEL_IS_BUSY, KERNEL_IS_GONE].includes(text);
+    if (text && !isToStay) this.reading = setTimeout(() => this.tell(""), READING_MS);
   }
 
   /** Keep what is shown in the page's model, for a notebook that is saved with its widgets. */

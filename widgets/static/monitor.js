@@ -504,12 +504,24 @@ class View {
   /** Tell the kernel that somebody is here. */
   ping() {
     this.lastPing = Date.now();
-    this.model.send({ type: "watch", view: this.id });
+    this.tell("watch");
+  }
+
+  /** @param {"watch" | "leave"} type */
+  tell(type) {
+    try {
+      this.model.send({ type, view: this.id });
+    } catch {
+      clearInterval(this.timer); // ipywidgets throws where the kernel's end of the line is gone: no frame will come
+      this.root.dataset.state = "gone";
+      write(this.state, "ended with its kernel");
+    }
   }
 
   close() {
     clearInterval(this.timer);
     this.model.off("change:frame", this.onFrame);
+    this.model.off("comm_live_update", this.onKernel);
     this.themes.disconnect();
     this.schemes.removeEventListener("change", this.onTheme);
     window.removeEventListener("pagehide", this.onLeave);
@@ -520,8 +532,10 @@ class View {
   #listen() {
     this.onFrame = () => this.draw();
     this.onTheme = () => this.grid.redraw();
-    this.onLeave = () => this.model.send({ type: "leave", view: this.id });
+    this.onKernel = () => this.ping();
+    this.onLeave = () => this.tell("leave");
     this.model.on("change:frame", this.onFrame);
+    this.model.on("comm_live_update", this.onKernel); // ipywidgets' word for a kernel that was restarted, or is back
     this.timer = setInterval(() => this.ping(), PING_MS);
     this.root.addEventListener("pointerenter", () => Date.now() - this.lastPing > 2_000 && this.ping());
     window.addEventListener("pagehide", this.onLeave);
