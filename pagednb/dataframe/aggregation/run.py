@@ -74,6 +74,7 @@ class AggRun:
                 chat=chat,
                 watch=totals.add,
                 kept=kept,
+                unit="calls of this round",
             )
             totals.end_round()
             return answered
@@ -123,6 +124,7 @@ class _Totals:
         if self._is_first_round:
             num_to_read = self._figures.rows - self._figures.missing
             share = round_figures.rows_done / max(round_figures.rows, 1)
+            self._figures.rows_a_prompt = max(num_to_read / max(round_figures.rows, 1), 1.0)
             # the last row is done when the run is
             self._figures.rows_done = self._figures.missing + min(int(share * num_to_read), num_to_read - 1)
         self.tell()

@@ -34,6 +34,7 @@ class RunFigures:
         prompt_tokens, cached_tokens, output_tokens: of finished prompts; cached ones were not computed again.
         finished: computed prompts that have their result.
         rows_done: rows that need nothing more, missing ones and those not sampled included.
+        rows_a_prompt: rows that one prompt is about; more than one in ``agg``.
         seconds: since the run began.
     """
 
@@ -53,6 +54,7 @@ class RunFigures:
     output_tokens: int = 0
     finished: int = 0
     rows_done: int = 0
+    rows_a_prompt: float = 1.0
     seconds: float = 0.0
 
     def count_finished(self, num_prompt_tokens: int, outputs: Sequence[RequestOutput]) -> None:
@@ -81,8 +83,8 @@ class RunFigures:
             return None
         prompt_mean = self.submitted_tokens / self.computed
         output_mean = self.output_tokens / self.finished
-        seen = self.rows_done + self.computed - self.finished
-        unseen = max(self.rows - seen, 0)
+        seen = self.rows_done + (self.computed - self.finished) * self.rows_a_prompt
+        unseen = max(self.rows - seen, 0) / self.rows_a_prompt
         in_flight = (self.submitted_tokens - self.prompt_tokens) + (self.computed - self.finished) * output_mean
         remaining = in_flight + unseen * self._share_computed() * (prompt_mean + output_mean)
         speed = (self.prompt_tokens + self.output_tokens) / self.seconds
@@ -93,8 +95,8 @@ class RunFigures:
         return self.rows_done - self.missing - self.not_sampled
 
     def _share_computed(self) -> float:
-        """Share of the rows met so far that needed the model (the others were duplicates or failed)."""
-        met = self._num_answered + self.computed - self.finished
+        """Share of the prompts met so far that needed the model (the others were duplicates or failed)."""
+        met = self._num_answered / self.rows_a_prompt + self.computed - self.finished
         return self.computed / met if met else 1.0
 
     def as_attrs(self, *, model: str, params: SamplingParams, **details: Any) -> dict[str, Any]:

@@ -43,12 +43,13 @@ def run_rows(
     kept: KeptRows | None = None,
     truncation: Truncation | None = None,
     outcome: RowOutcome[Value] | None = None,
+    unit: str = "",
 ) -> RowOutcome[Value]:
     """Compute one value per prompt. Rows that cannot be run are in ``errors``; the others are not disturbed.
 
     A model with a chat template sees messages, any other the text as it stands. ``kept`` answers
     rows that earlier runs computed, and gets those of this run, whatever ends it. ``outcome`` is filled as rows are
-    done, for those who look in from outside.
+    done, for those who look in from outside. ``unit`` says what is counted, if that is not rows.
 
     Raises:
         OptionError: a system message for a model without chat template.
@@ -62,7 +63,7 @@ def run_rows(
     try:
         job.run(prompts)
     except KeyboardInterrupt as interrupt:
-        note = _how_far(outcome.figures, will_resume=kept.will_resume)
+        note = _how_far(outcome.figures, unit, will_resume=kept.will_resume)
         interrupt.add_note(note)
         # what IPython shows instead of our stack, whose formatting can take longer than the interrupt itself
         interrupt._render_traceback_ = lambda: [f"KeyboardInterrupt: {note}"]  # type: ignore[attr-defined]
@@ -215,8 +216,8 @@ class _RowJob(Generic[Value]):
         self._watch(self._figures)
 
 
-def _how_far(figures: RunFigures, *, will_resume: bool) -> str:
-    done = f"{figures.rows_done}/{figures.rows} done"
+def _how_far(figures: RunFigures, unit: str, *, will_resume: bool) -> str:
+    done = f"{figures.rows_done}/{figures.rows} {unit} done" if unit else f"{figures.rows_done}/{figures.rows} done"
     if will_resume:
         return f"{done}, run the cell again to resume."
     return f"{done}; pagednb.last_run().frame holds them."

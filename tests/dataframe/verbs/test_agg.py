@@ -18,6 +18,7 @@ from pagednb import SamplingParams, runtime
 from pagednb.dataframe.accessor import frame
 from pagednb.dataframe.aggregation.prompt import NOTE
 from pagednb.dataframe.aggregation.reduction import packed
+from pagednb.dataframe.results.figures import RunFigures
 from pagednb.dataframe.results.last_run import last_run
 from pagednb.dataframe.run.job import Job
 from pagednb.dataframe.run.progress import ProgressOption
@@ -320,6 +321,20 @@ def test_progress_counts_rows_up_to_the_end(engine: ListeningEngine, monkeypatch
     assert seen[-1] == (100, 100) and len({done for done, _ in seen}) > 2
 
 
+def test_the_time_to_go_is_that_of_calls_not_of_rows(engine: ListeningEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagednb.dataframe.run.progress.MIN_INTERVAL_S", 0.0)
+    engine.max_per_poll = 1
+    shares: list[float] = []
+
+    def progress(figures: RunFigures) -> None:
+        if figures.finished and figures.rows_done < 60 and figures.eta_s is not None:
+            shares.append(figures.eta_s / figures.seconds / ((100 - figures.rows_done) / figures.rows_done))
+
+    frame(rows(100, padding=30)).agg(TEMPLATE, token_budget=300, max_tokens=40, progress=progress)
+    assert len(shares) > 3
+    assert all(0.5 < share < 2 for share in shares), shares
+
+
 def test_an_interrupt_leaves_the_finished_groups(engine: ListeningEngine) -> None:
     data = rows(90, padding=30).assign(team=["a"] + ["b"] * 89)
 
@@ -328,8 +343,9 @@ def test_an_interrupt_leaves_the_finished_groups(engine: ListeningEngine) -> Non
             raise KeyboardInterrupt
 
     engine.on_poll = interrupt
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         frame(data).agg(TEMPLATE, by="team", token_budget=300, max_tokens=40)
+    assert "calls of this round done, run the cell again to resume" in caught.value.__notes__[0]
     assert last_run().frame.isna().tolist() == [False, True]
 
 
