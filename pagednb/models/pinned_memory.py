@@ -30,5 +30,6 @@ def pin(memory: torch.Tensor, stream: torch.cuda.Stream, *, owner: object) -> in
 
 
 def _unpin(memory: torch.Tensor, stream: torch.cuda.Stream) -> None:
-    stream.synchronize()
-    torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())
+    with contextlib.suppress(RuntimeError):  # a device that is lost; what a finaliser raises would be printed
+        stream.synchronize()
+        torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())
