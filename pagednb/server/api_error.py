@@ -59,6 +59,11 @@ def asleep() -> ApiError:
     return ApiError(message, status=UNAVAILABLE, code="engine_asleep", headers=RETRY_AFTER)
 
 
+def stopping() -> ApiError:
+    """Return what a client is told while the server stops."""
+    return ApiError("The server is stopping.", status=UNAVAILABLE, code="server_stopping", headers=RETRY_AFTER)
+
+
 def as_api_error(error: PagednbError) -> ApiError:
     """Return what a client is told of one of our errors: what was asked for is at fault unless the engine is."""
     if isinstance(error, EngineAsleepError):

@@ -56,7 +56,7 @@ def create_app(desk: Desk) -> ASGIApp:
     api.add_exception_handler(HTTPException, answer_http_error)
     api.add_exception_handler(ClientGoneError, answer_nobody)
     api.add_exception_handler(Exception, answer_fault)
-    app: ASGIApp = BodyLimit(api, max_bytes=settings.max_body_bytes)
+    app: ASGIApp = BodyLimit(api, desk)
     app = Gate(app, api_key=settings.api_key, allowed_origins=settings.allowed_origins)
     if settings.allowed_origins:
         app = CORSMiddleware(

@@ -15,7 +15,7 @@ from starlette.types import Receive
 from pagednb.errors import PagednbError
 from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
-from pagednb.server.api_error import RETRY_AFTER, TOO_MANY, UNAVAILABLE, ApiError, as_api_error
+from pagednb.server.api_error import RETRY_AFTER, TOO_MANY, UNAVAILABLE, ApiError, as_api_error, stopping
 from pagednb.server.figures import Figures
 from pagednb.server.prompts import TokenIds
 from pagednb.server.served_call import ServedCall
@@ -42,6 +42,7 @@ class Desk:
     Attributes:
         num_sequences: sequences under way.
         figures: what Prometheus is told.
+        half_sent: tasks whose requests have not been read to their ends.
     """
 
     def __init__(self, engine: LLMEngine, settings: ServerSettings) -> None:
@@ -52,6 +53,7 @@ class Desk:
         self.figures = Figures(engine, settings.served_model_names[0])
         self._id_prefix = secrets.token_hex(8)
         self._id_numbers = itertools.count()
+        self.half_sent: set[asyncio.Task[Any]] = set()
         self._calls: dict[ServedCall, int] = {}  # with their numbers of sequences
         self._switchboard: Switchboard | None = None
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
@@ -82,7 +84,7 @@ class Desk:
             Exception: what ``function`` raises.
         """
         if self._threads is None:
-            raise _closed()
+            raise stopping()
         if self._num_apart >= MAX_APART:
             raise self._full(f"{self._num_apart:,} requests wait to be read.")
         self._num_apart += 1
@@ -132,7 +134,14 @@ class Desk:
         """Take nothing new, and tell everyone who waits that the server stops."""
         self._switchboard = None
         for call in self._calls:
-            call.end(_closed())
+            call.end(stopping())
+        for task in self.half_sent:  # their clients may never send the rest
+            task.cancel()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing new is taken."""
+        return self._switchboard is None
 
     async def _watch_engine(self) -> None:
         """End calls that the engine never heard of, because it ended in between."""
@@ -144,7 +153,7 @@ class Desk:
 
     def _admit(self, num_sequences: int, **options: Any) -> ServedCall:
         if self._switchboard is None:
-            raise _closed()
+            raise stopping()
         limit = self.settings.max_sequences
         if num_sequences > limit:
             raise ApiError(f"The request asks for {num_sequences:,} sequences; at most {limit:,} may be under way.")
@@ -162,7 +171,3 @@ class Desk:
         self.figures.record_refusal()
         message = f"{reason} Try again in a moment."
         return ApiError(message, status=TOO_MANY, code="queue_full", headers=RETRY_AFTER)
-
-
-def _closed() -> ApiError:
-    return ApiError("The server is stopping.", status=UNAVAILABLE, code="server_stopping", headers=RETRY_AFTER)

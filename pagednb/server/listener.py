@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import os
 import socket
 
+from pagednb.checks import is_whole, require
 from pagednb.errors import OptionError
 
 BACKLOG = 2048
@@ -19,8 +21,9 @@ def bind_listener(host: str, port: int) -> socket.socket:
     Raises:
         OptionError: the address does not exist here, or is taken.
     """
-    if not 0 <= port <= 65535:
-        raise OptionError(f"Port {port} does not exist.", hint="Give one from 0 (any that is free) to 65535.")
+    if not is_whole(port) or not 0 <= port <= 65535:
+        raise OptionError(f"Port {port!r} does not exist.", hint="Give one from 0 (any that is free) to 65535.")
+    require(isinstance(host, str) and host != "", "Option host", host, "a name or address of this machine")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with contextlib.ExitStack() as on_error:
@@ -32,7 +35,8 @@ def bind_listener(host: str, port: int) -> socket.socket:
             return listener
     except OSError as error:
         raise OptionError(
-            f"Nothing can listen on {host} port {port}: {error.strerror or error}.", hint="Choose another port, or 0."
+            f"Nothing can listen on {host} port {port}: {error.strerror or error}.",
+            hint="Choose another port, or 0." if error.errno == errno.EADDRINUSE else "Choose another host or port.",
         ) from error
 
 

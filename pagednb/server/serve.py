@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pagednb import runtime
@@ -46,7 +46,7 @@ def serve(
     engine = runtime.get_engine()
     if engine.is_over:
         raise EngineNotLoadedError("The engine is over.", hint="Load a model again.")
-    names = served_model_name or engine.config.served_model_name
+    names = engine.config.served_model_name if served_model_name is None else served_model_name
     settings = make_settings(engine.resolved.name, names, api_key=api_key, **limits)
     from pagednb.server.listener import bind_listener
     from pagednb.server.server import Server
@@ -60,10 +60,15 @@ def serve(
 def make_settings(model: str, served_model_name: str | Sequence[str] | None, **options: Any) -> ServerSettings:
     """Return settings under which ``model`` is served. Raises OptionError as ``serve``."""
     refuse_unknown_options(options, [field.name for field in dataclasses.fields(ServerSettings)], owner="serve")
-    names = (served_model_name,) if isinstance(served_model_name, str) else tuple(served_model_name or (model,))
+    names = _as_tuple(model if served_model_name is None else served_model_name)
     if "allowed_origins" in options:
-        options["allowed_origins"] = tuple(options["allowed_origins"])
+        options["allowed_origins"] = _as_tuple(options["allowed_origins"])
     return ServerSettings(served_model_names=names, **options)
+
+
+def _as_tuple(value: object) -> tuple[Any, ...]:
+    """Return one text or several as a tuple; what is neither stands in it, to be refused."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
 
 
 def require_libraries() -> None:

@@ -43,6 +43,8 @@ class ServerSettings:
         names = self.served_model_names
         are_texts = len(names) > 0 and all(isinstance(name, str) and name for name in names)
         require(are_texts, "Option served_model_name", list(names), "one name or several, none of them empty")
+        are_texts = all(isinstance(origin, str) and origin for origin in self.allowed_origins)
+        require(are_texts, "Option allowed_origins", list(self.allowed_origins), "a list of web addresses")
         is_key = self.api_key is None or (isinstance(self.api_key, str) and self.api_key.strip() != "")
         require(is_key, "Option api_key", "..." if self.api_key else self.api_key, "a text that is not empty")
         for name in _LIMITS:

@@ -12,6 +12,7 @@ import httpx
 from support.engine_rig import expected_tokens, make_engine
 from support.served import is_idle, start, wait_until
 
+from pagednb.sampling_params import SamplingParams
 from pagednb.server.served_call import ServedCall
 
 NUM_STREAMS = 200
@@ -66,7 +67,7 @@ def test_a_second_storm_leaves_as_much_as_the_first() -> None:
     server = start(engine)
     left = []
     for seed in (2, 3):
-        asyncio.run(storm(server.url, random.Random(seed), num_streams=60))
+        asyncio.run(storm(server.url, random.Random(seed), num_streams=150))
         wait_until(lambda: is_idle(engine))
         wait_until(lambda: not server._web.server_state.connections)
         gc.collect()
@@ -75,7 +76,9 @@ def test_a_second_storm_leaves_as_much_as_the_first() -> None:
             {kind: num for kind, num in kinds.items() if str(kind.__module__).startswith(("pagednb", "_asyncio"))}
         )
     for kind, num in left[1].items():
-        assert num <= left[0].get(kind, 0) + 5, kind
+        # rows of the batch keep who was last in them, and storms fill more or fewer of them
+        slack = 2 * RIG["max_num_seqs"] if kind is SamplingParams else 5
+        assert num <= left[0].get(kind, 0) + slack, kind
     server.stop()
     engine.shutdown()
 

@@ -71,10 +71,27 @@ def test_a_key_is_named_and_never_shown() -> None:
 
 
 def test_names_are_those_that_were_given() -> None:
-    server = pnb.serve(served_model_name=["a", "b"], max_n=2, allowed_origins=["http://localhost:1"])
+    server = pnb.serve(served_model_name=["a", "b"], max_n=2, allowed_origins="http://localhost:1")
     names = [card["id"] for card in httpx.get(f"{server.url}/v1/models").json()["data"]]
     assert names == ["a", "b"]
+    for origin, status in (("http://localhost:1", 200), ("http", 403)):
+        assert httpx.get(f"{server.url}/v1/models", headers={"Origin": origin}).status_code == status
     server.stop()
+
+
+@pytest.mark.parametrize("rest", [b"Content-Length: 100\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"])
+def test_half_a_request_keeps_no_server_from_stopping(rest: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    server = pnb.serve()
+    port = int(server.url.rpartition(":")[2])
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as client, socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(head)
+        client.sendall(head + rest)
+        httpx.get(f"{server.url}/health")  # what came before has been read by now
+        server.stop()
+        assert b"503 Service Unavailable" in client.recv(1000)
+        assert slow.recv(1000) == b""
+    assert not caplog.records, "uvicorn complains of those that it had to cut off"
 
 
 def test_mistakes_are_refused_and_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +101,15 @@ def test_mistakes_are_refused_and_leave_nothing(monkeypatch: pytest.MonkeyPatch)
         pytest.raises(OptionError, match=r"Nothing can listen on 127\.0\.0\.1 port"),
     ):
         pnb.serve(taken.getsockname()[1])
-    for wrong in ({"port": 70_000}, {"host": "no.such.host.invalid"}, {"max_nn": 3}, {"api_key": ""}):
-        with pytest.raises(OptionError):
+    for wrong in (
+        *({"port": port} for port in (70_000, -1, "8000", None, 80.5, True)),
+        *({"host": host} for host in ("no.such.host.invalid", 5, None)),
+        *({"served_model_name": name} for name in ("", [], [""], 5)),
+        *({"allowed_origins": origins} for origins in (5, [5], None, [""])),
+        {"max_nn": 3},
+        {"api_key": ""},
+    ):
+        with pytest.raises(OptionError, match=f"(?i){next(iter(wrong))[:4]}"):
             pnb.serve(**wrong)
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "fastapi" else find(name))
