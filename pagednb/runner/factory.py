@@ -1,11 +1,12 @@
 """Builds a runner: limits by device, weights, cache size, allocation.
 
-Called once by the engine thread. Running out of memory while loading leaves nothing behind.
+Called by the engine thread, when it loads and when it wakes up. A failure leaves nothing behind.
 """
 
 from __future__ import annotations
 
 import contextlib
+import traceback
 
 import torch
 
@@ -79,10 +80,13 @@ def build_runner(
             loading.close()  # waits for the weights
             undo.pop_all()
             return runner
-    except torch.OutOfMemoryError as error:
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # they hold what was allocated
+        with contextlib.suppress(RuntimeError):  # a device that is lost cannot
+            scope.release_memory()
+        if not isinstance(error, torch.OutOfMemoryError):
+            raise
         out_of_memory = str(error)
-    # outside the handler: there the error's frames still hold what was allocated
-    scope.release_memory()
     raise GPUMemoryError(
         f"Too little memory on {scope.device} while loading: {DeviceMemory.measure(scope.device).describe()}. "
         f"PyTorch says: {out_of_memory.splitlines()[0]}",

@@ -14,6 +14,8 @@ from pagednb.models.load import num_weight_bytes
 from pagednb.models.resolve import ResolvedModel, resolve_model
 from pagednb.runner import factory
 from pagednb.runner.factory import build_runner, choose_limits
+from pagednb.runner.isolation import DeviceScope
+from pagednb.runner.model_runner import ModelRunner
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +94,31 @@ def test_running_out_of_memory_while_loading_becomes_our_error(folder, monkeypat
     assert caught.value.__context__ is None, "the first error's frames would keep its memory"
 
 
-def test_shutdown_frees_every_tensor(folder):
-    def num_elements() -> int:
-        gc.collect()
-        return sum(each.numel() for each in gc.get_objects() if type(each) in (torch.Tensor, torch.nn.Parameter))
+def num_elements() -> int:
+    gc.collect()
+    return sum(each.numel() for each in gc.get_objects() if type(each) in (torch.Tensor, torch.nn.Parameter))
 
+
+@pytest.mark.parametrize("fails_late", [False, True])
+def test_a_load_that_fails_or_is_given_up_holds_nothing_when_memory_is_given_back(folder, monkeypatch, fails_late):
+    def give_up(num_done: int, num_total: int) -> None:
+        if not fails_late:
+            raise TimeoutError
+
+    def fail(runner: ModelRunner) -> None:
+        raise TimeoutError
+
+    held = []
+    monkeypatch.setattr(DeviceScope, "release_memory", lambda scope: held.append(num_elements()))
+    monkeypatch.setattr(ModelRunner, "warm_up", fail if fails_late else lambda runner: None)
+    config, resolved = resolved_for(folder)
+    before = num_elements()
+    with pytest.raises(TimeoutError) as caught:
+        build_runner(config, resolved, progress=give_up, warms_up=True)
+    assert held[-1] == before, caught
+
+
+def test_shutdown_frees_every_tensor(folder):
     before = num_elements()
     runner = build_runner(*resolved_for(folder))
     assert num_elements() > before
