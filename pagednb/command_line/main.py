@@ -16,7 +16,7 @@ from pagednb.command_line.models import MODELS
 from pagednb.command_line.parser import CommandParser
 from pagednb.command_line.run_batch import RUN_BATCH
 from pagednb.command_line.serve import SERVE
-from pagednb.errors import OptionError, PagednbError, nearest_name
+from pagednb.errors import NotSupportedYetError, OptionError, PagednbError, nearest_name
 from pagednb.version import VERSION
 
 EXIT_FAILED = 1
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PagednbError as error:
         print(f"pagednb: {error}", file=sys.stderr)
         # by its class an error is also what its cause suggests: a wrong value is the mistake of who gave it
-        return EXIT_WRONG_OPTIONS if isinstance(error, ValueError) else EXIT_FAILED
+        return EXIT_WRONG_OPTIONS if isinstance(error, ValueError | NotSupportedYetError) else EXIT_FAILED
     except OSError as error:  # a full disk, a folder that is closed to us
         _let_go_of_stdout()
         if not isinstance(error, BrokenPipeError):  # whoever read our output, such as head, has read enough
@@ -72,7 +72,13 @@ def _run(words: Sequence[str]) -> None:
     command = _find(name)
     parser = CommandParser(prog=f"pagednb {name}", description=command.description, epilog=command.examples)
     command.add_arguments(parser)
-    command.run(parser.parse_intermixed_args(rest))
+    command.run(parser.parse_intermixed_args([_dashed(word) for word in rest]))
+
+
+def _dashed(word: str) -> str:
+    """Return a flag with dashes in the place of underscores, which vLLM takes too; any other word as it stands."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if word.startswith("--") and len(name.split()) == 1 else word
 
 
 def _find(name: str) -> Command:

@@ -11,6 +11,7 @@ from typing import Any
 from pagednb import envs
 from pagednb.command_line.command import Command
 from pagednb.command_line.engine_options import add_engine_options, given_engine_options
+from pagednb.command_line.vllm_flags import add_vllm_flags, given_vllm_options
 from pagednb.config import EMBEDDED_MODEL
 from pagednb.errors import OptionError
 
@@ -26,7 +27,7 @@ Only this machine can reach it unless --host says otherwise. No text of a reques
 _EXAMPLES = """\
 examples:
   pagednb serve                                           the model inside the package, on port 8000
-  pagednb serve Qwen/Qwen3-0.6b --port 8080 --max-model-len 8192
+  pagednb serve Qwen/Qwen3-0.6B --port 8080 --max-model-len 8192
   PAGEDNB_API_KEY=... pagednb serve ~/models/my-model --host 0.0.0.0 --served-model-name my-model
 
 try it:
@@ -52,29 +53,7 @@ _ENGINE_FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "GIB",
         "help": "GPU memory to save by streaming decoder layers from host memory: slow, but the model fits",
     },
-    "quantization": {"help": argparse.SUPPRESS},
-    "kv_cache_dtype": {"help": argparse.SUPPRESS},
-    "tensor_parallel_size": {"type": int, "help": argparse.SUPPRESS},
-    "pipeline_parallel_size": {"type": int, "help": argparse.SUPPRESS},
-    "data_parallel_size": {"type": int, "help": argparse.SUPPRESS},
-    "distributed_executor_backend": {"help": argparse.SUPPRESS},
-    "speculative_config": {"help": argparse.SUPPRESS},
-    "enable_lora": {"action": "store_true", "help": argparse.SUPPRESS},
-    "trust_remote_code": {"action": "store_true", "help": argparse.SUPPRESS},
 }
-# what vLLM needs to be told: here prompts are always computed in chunks, tools and thoughts are read from the model's
-# files, there is one process, and nothing is logged
-_NEEDLESS_SWITCHES = (
-    "--enable-auto-tool-choice",
-    "--disable-log-requests",
-    "--no-enable-log-requests",
-    "--disable-log-stats",
-    "--disable-uvicorn-access-log",
-    "--disable-fastapi-docs",
-    "--disable-frontend-multiprocessing",
-    "--enable-chunked-prefill",
-)
-_NEEDLESS_OPTIONS = ("--reasoning-parser", "--uvicorn-log-level")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,14 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-sequences", type=int, metavar="N", help="under way at most; more get status 429 (8192)")
     group.add_argument("--max-n", type=int, metavar="N", help="answers to one prompt at most (128)")
     group.add_argument("--tool-call-parser", metavar="FORMAT", help="hermes, llama3_json or mistral; else by template")
-    for flag in _NEEDLESS_SWITCHES:
-        group.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
-    for flag in _NEEDLESS_OPTIONS:
-        group.add_argument(flag, help=argparse.SUPPRESS)
     add_engine_options(parser)
     more = parser.add_argument_group("more of the engine", "vLLM's other flags; what is not built yet says so")
     for name, settings in _ENGINE_FLAGS.items():
         more.add_argument(f"--{name.replace('_', '-')}", default=None, **settings)
+    add_vllm_flags(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -116,11 +92,12 @@ def run(args: argparse.Namespace) -> None:
         raise OptionError("The model was named twice.", hint="Leave --model out.")
     named = args.model or args.model_flag or EMBEDDED_MODEL
     settings = make_settings(named, args.served_model_name, **_server_options(args))
+    engine_options = _engine_options(args)
     from pagednb.llm import LLM
     from pagednb.server.listener import BACKLOG, bind_listener, is_loopback, url_of
     from pagednb.server.web_server import WebServer
 
-    with bind_listener(args.host, args.port) as listener, LLM(named, **_engine_options(args)) as llm:
+    with bind_listener(args.host, args.port) as listener, LLM(named, **engine_options) as llm:
         server = WebServer(llm.engine, settings)
         listener.listen(BACKLOG)  # whoever reads the next line may connect
         seconds = time.perf_counter() - begin_s
@@ -146,7 +123,8 @@ def _server_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _engine_options(args: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(args, name) for name in _ENGINE_FLAGS}
-    return given_engine_options(args) | {name: value for name, value in given.items() if value is not None}
+    own = {name: value for name, value in given.items() if value is not None}
+    return given_engine_options(args) | own | given_vllm_options(args)
 
 
 def _origins(text: str | None) -> list[str] | None:
