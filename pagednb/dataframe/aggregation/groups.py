@@ -46,7 +46,7 @@ class RowGroups:
             grouped = data.groupby(by, sort=True, observed=True, dropna=False)
             numbers = grouped.ngroup().to_numpy(dtype=np.int64)
             index = grouped.size().index
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
             known = [str(label) for label in data.columns] if isinstance(data, pd.DataFrame) else []
             nearest = nearest_name(by, known) if isinstance(by, str) and by not in known else None
             hint = f"Did you mean {nearest!r}?" if nearest else "Give a column, a list of columns, or one key a row."

@@ -25,7 +25,9 @@ def by_shared_beginnings(columns: Sequence[pd.Series], positions: np.ndarray) ->
     for column in columns:
         if not _repeats(column, positions[:: max(1, len(positions) // _SAMPLE_ROWS)]):
             break
-        codes.append(_codes(column, positions))
+        if (all_codes := _codes(column, positions)) is None:
+            break
+        codes.append(all_codes)
     if not codes:
         return positions
     ordered: np.ndarray = positions[np.lexsort(codes[::-1])]
@@ -33,15 +35,15 @@ def by_shared_beginnings(columns: Sequence[pd.Series], positions: np.ndarray) ->
 
 
 def _repeats(column: pd.Series, sample: np.ndarray) -> bool:
-    """Whether values repeat among the rows of ``sample``; not where they cannot be compared."""
+    """Whether values repeat among the rows of ``sample``."""
+    codes = _codes(column, sample)
+    return codes is not None and len(np.unique(codes)) <= MAX_DISTINCT_SHARE * len(sample)
+
+
+def _codes(column: pd.Series, positions: np.ndarray) -> np.ndarray | None:
+    """Number the values in order of appearance, int64 ``[num_rows]``; None where they cannot be compared."""
     try:
-        num_distinct = len(np.unique(_codes(column, sample)))
-    except TypeError:  # lists and the like
-        return False
-    return num_distinct <= MAX_DISTINCT_SHARE * len(sample)
-
-
-def _codes(column: pd.Series, positions: np.ndarray) -> np.ndarray:
-    """Number the values in order of appearance: int64 ``[num_rows]``."""
-    codes: np.ndarray = pd.factorize(column.iloc[positions])[0]
+        codes: np.ndarray = pd.factorize(column.iloc[positions])[0]
+    except (TypeError, NotImplementedError):  # lists and the like, in Python and in Arrow
+        return None
     return codes

@@ -7,6 +7,7 @@ import random
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from support.fake_engine import FakeEngine
 
@@ -36,6 +37,16 @@ def test_rows_with_equal_leading_values_follow_each_other_in_order_of_appearance
     for group in set(groups):
         rows = [row for row, each in zip(ordered, groups, strict=True) if each == group]
         assert rows == sorted(rows)
+
+
+def test_values_that_cannot_be_compared_keep_their_order_wherever_they_stand(engine: FakeEngine) -> None:
+    teams: list[object] = ["a", "b"] * 2500
+    teams[1] = ["c"]  # not among the rows that are looked at first
+    frame = pd.DataFrame({"team": teams})
+    assert order(frame, "team") == list(range(5000))
+    tags = pd.array([["a"], ["a"], None], dtype=pd.ArrowDtype(pa.list_(pa.string())))
+    result = pagednb.frame(pd.DataFrame({"tags": tags})).generate("{tags}")
+    assert result["generated"].notna().tolist() == [True, True, False]
 
 
 def test_what_follows_a_field_of_its_own_values_decides_nothing() -> None:

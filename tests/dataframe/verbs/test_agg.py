@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from pagednb.dataframe.run.job import Job
 from pagednb.dataframe.run.progress import ProgressOption
 from pagednb.errors import NotSupportedYetError, OptionError, RowErrors, RowErrorsWarning, TemplateError
 
+LISTS = pd.Series([["a"]], dtype=pd.ArrowDtype(pa.list_(pa.string())))
 HEAD, TAIL = "List these: ", " Be exact."
 TEMPLATE = HEAD + "{text}" + TAIL
 
@@ -360,6 +362,7 @@ def test_an_interrupt_leaves_the_finished_groups(engine: ListeningEngine) -> Non
         ({"by": [1, 2]}, OptionError, "cannot group"),
         ({"by": []}, OptionError, "cannot group"),
         ({"by": 3.5}, OptionError, "cannot group"),
+        ({"by": LISTS}, OptionError, "cannot group"),
         ({"by": pd.Grouper(level=0)}, NotSupportedYetError, "Grouper"),
         ({"by": ["team", pd.Grouper(level=0)]}, NotSupportedYetError, "Grouper"),
         ({"separator": None}, OptionError, "separator=None"),
