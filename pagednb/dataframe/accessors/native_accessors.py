@@ -113,10 +113,14 @@ def native_accessor(data: object) -> NativeFrameAccessor | NativeSeriesAccessor:
         known: Any = nw.from_native(data, allow_series=True)
     except TypeError as error:
         raise OptionError(
-            f"pagednb.frame takes a frame or series of pandas, Polars or Arrow, not {type(data).__name__}."
+            f"pagednb.frame takes a frame or series of pandas, Polars or Arrow, not {type(data).__name__}.",
+            hint="Make one of it first, as pandas.DataFrame(rows) does.",
         ) from error
     if isinstance(known, nw.Series):
         return NativeSeriesAccessor(data)
     if isinstance(known, nw.LazyFrame):
-        raise OptionError(f"pagednb.frame takes rows, and a {type(data).__name__} has none yet.", hint="collect() it.")
+        raise OptionError(
+            f"pagednb.frame takes rows, and a {type(data).__name__} has none yet.",
+            hint="Fetch them first: collect() of Polars, pl() or df() of DuckDB.",
+        )
     return NativeFrameAccessor(data)

@@ -26,7 +26,7 @@ class ExtractTask(WrittenTask):
         """
         text = answer[0].text
         if not text.rstrip().endswith("}"):
-            raise RowFailure(f"The answer was cut at max_tokens={self.params.max_tokens}.")
+            raise RowFailure(f"The answer was cut at max_tokens={self.params.max_tokens}; give it more.")
         try:
             values = self.schema.parse(text)
         except ValueError as error:

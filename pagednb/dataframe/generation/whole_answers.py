@@ -17,7 +17,9 @@ def require_whole(completion: CompletionOutput, params: SamplingParams) -> None:
         RowFailure: it was cut.
     """
     if completion.finish_reason == "length" and not _is_whole(completion.text, params):
-        raise RowFailure(f"The answer was cut at max_tokens={params.max_tokens}, before it was one that is allowed.")
+        raise RowFailure(
+            f"The answer was cut at max_tokens={params.max_tokens}, before it was one that is allowed; give it more."
+        )
 
 
 def _is_whole(text: str, params: SamplingParams) -> bool:

@@ -10,7 +10,7 @@ from pagednb.checks import require_unicode
 from pagednb.dataframe.prompts.row_prompts import RowPrompts, frame_prompts, series_prompts
 from pagednb.dataframe.results.columns import as_label
 from pagednb.dataframe.rows.verb_rows import VerbRows
-from pagednb.errors import OptionError, PagednbError
+from pagednb.errors import OptionError, PagednbError, TemplateError
 
 
 def example_turns(
@@ -34,7 +34,10 @@ def example_turns(
     label = as_label(examples, into)
     if label not in examples.columns:
         raise OptionError(f"The examples have no column {into!r}, where their labels should be.", hint="Rename it.")
-    prompts = _prompts(examples, rows, template)
+    try:
+        prompts = _prompts(examples, rows, template)
+    except TemplateError as error:
+        raise TemplateError(f"Of the examples: {error.message}", hint="Name their columns as the frame's.") from error
     if prompts.num_missing:
         raise OptionError("An example has NA in a column of the template.", hint="Leave it out.")
     return tuple(

@@ -163,10 +163,10 @@ def test_review(engine: FakeEngine) -> None:
 def test_what_does_not_work_says_so(engine: FakeEngine) -> None:
     with pytest.raises(NotSupportedYetError, match="only pandas frames remember"):
         frame(DATA).retry("generated")
-    with pytest.raises(OptionError, match="LazyFrame has none yet"):
+    with pytest.raises(OptionError, match=r"LazyFrame has none yet. Fetch them first: collect\(\)"):
         frame(DATA.lazy())
     for no_frame in ([1], {"a": [1]}, None):
-        with pytest.raises(OptionError, match="pandas, Polars or Arrow"):
+        with pytest.raises(OptionError, match=r"pandas, Polars or Arrow.*Make one"):
             frame(no_frame)
     with pytest.raises(TemplateError, match=r"\{text\}"):
         frame(DATA).generate("{txt}")

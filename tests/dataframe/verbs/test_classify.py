@@ -343,6 +343,12 @@ def test_what_makes_no_sense_is_refused_before_any_work(engine: FakeEngine, opti
     assert engine.calls == []
 
 
+def test_examples_without_the_columns_of_the_template(engine: FakeEngine) -> None:
+    examples = pd.DataFrame({"txt": ["a"], "label": ["billing"]})
+    with pytest.raises(TemplateError, match=r"Of the examples: .*'text'\. Name their columns"):
+        frame(TICKETS).classify("{text}", labels=LABELS, examples=examples)
+
+
 def test_what_is_not_built_yet(engine: FakeEngine) -> None:
     engine.added_tokens = {ord("~"): "<think>"}
     with pytest.raises(NotSupportedYetError, match="leaves the model thinking"):

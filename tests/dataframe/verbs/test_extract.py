@@ -125,7 +125,7 @@ def test_a_cut_answer_is_an_error_that_names_the_limit(monkeypatch: pytest.Monke
     assert result.attrs["pagednb"]["failed"] == 1
     with pytest.raises(RowErrors) as raised:
         frame(data).extract("text", schema=SCHEMA, max_tokens=100, errors="raise", progress=False)
-    assert raised.value.frame["extracted_error"].tolist() == ["The answer was cut at max_tokens=100."]
+    assert raised.value.frame["extracted_error"].tolist() == ["The answer was cut at max_tokens=100; give it more."]
 
 
 def test_a_sampled_answer_that_was_cut_is_asked_for_again(
