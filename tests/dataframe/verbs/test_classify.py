@@ -21,7 +21,14 @@ from pagednb.dataframe.labels.tokens import LabelTokenizer
 from pagednb.dataframe.run.job import Job
 from pagednb.dataframe.run.task import EncodedPrompt
 from pagednb.engine.tokenization import TextCodec
-from pagednb.errors import CheckpointError, NotSupportedYetError, OptionError, RowErrors, RowErrorsWarning
+from pagednb.errors import (
+    CheckpointError,
+    NotSupportedYetError,
+    OptionError,
+    RowErrors,
+    RowErrorsWarning,
+    TemplateError,
+)
 
 LABELS = ["billing", "tech", "other"]
 TICKETS = pd.DataFrame(
