@@ -9,6 +9,7 @@ import zlib
 from typing import Any, Literal
 
 import narwhals as nw
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -31,6 +32,7 @@ VERBS: dict[str, tuple[str, dict[str, Any]]] = {
     "multi": ("classify", {"labels": ["a", "ab", "b"], "multi": True, "probs": True}),
     "filter": ("filter", {"confidence": True}),
     "score": ("score", {"scale": (9, 11)}),
+    "embed": ("embed", {"pooling": "mean"}),
 }
 LIMIT = 260
 
@@ -44,6 +46,7 @@ def answered(prompt: str) -> str:
 
 
 def run(engine: FakeEngine, data: Any, verb: str, template: Any, **options: Any) -> Any:
+    engine.reads_plain_texts = verb == "embed"
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", RowErrorsWarning)
@@ -65,10 +68,12 @@ def values_of(result: Any, into: str = "x") -> list[tuple[Any, ...]]:
 
 
 def is_na(value: Any) -> bool:
-    return not isinstance(value, list | dict) and bool(pd.isna(value))
+    return not isinstance(value, list | dict | np.ndarray) and bool(pd.isna(value))
 
 
 def plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     return None if is_na(value) else value
