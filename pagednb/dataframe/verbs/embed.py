@@ -62,7 +62,7 @@ def embed(
         TemplateError, ContextLengthError, EngineNotLoadedError, CheckpointError, RowErrors: as in ``generate``.
     """
     refuse_sampling(embed, unknown)
-    require(pooling in get_args(Pooling), "pooling", pooling, f"one of {get_args(Pooling)}")
+    check_pooling(pooling)
     require_flags(normalize=normalize)
     rows = self.rows
     prompts = rows.prompts(template)
@@ -93,3 +93,8 @@ def embed(
         },
     )
     return start_run(verb.as_run(), options)
+
+
+def check_pooling(pooling: object) -> None:
+    """Raise OptionError for what is no pooling."""
+    require(pooling in get_args(Pooling), "pooling", pooling, f"one of {get_args(Pooling)}")

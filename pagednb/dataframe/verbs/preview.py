@@ -1,4 +1,4 @@
-"""The verb ``preview``: what ``generate``, ``classify``, ``score`` or ``extract`` would send."""
+"""The verb ``preview``: what ``generate``, ``classify``, ``score``, ``extract`` or ``embed`` would send."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from pagednb import runtime
 from pagednb.checks import require, require_flags
+from pagednb.dataframe.embedding.task import EmbedTask
 from pagednb.dataframe.extraction.answer_schema import AnswerSchema
 from pagednb.dataframe.extraction.prompt import schema_prompts
 from pagednb.dataframe.labels.examples import example_turns
@@ -16,13 +17,14 @@ from pagednb.dataframe.labels.label_set import LabelSet
 from pagednb.dataframe.labels.scale import ScoreScale
 from pagednb.dataframe.labels.tokens import LabelTokenizer
 from pagednb.dataframe.labels.words import with_words
-from pagednb.dataframe.prompts.model_prompt import Chat
+from pagednb.dataframe.prompts.model_prompt import NO_CHAT, Chat
 from pagednb.dataframe.prompts.preview import Preview, preview_rows
 from pagednb.dataframe.prompts.truncation import TruncateOption
 from pagednb.dataframe.rows.verb_rows import Accessor
 from pagednb.dataframe.run.sampling import DEFAULT_MAX_TOKENS, options_of
-from pagednb.dataframe.verbs import classify, extract, generate, score
+from pagednb.dataframe.verbs import classify, embed, extract, generate, score
 from pagednb.errors import NotSupportedYetError, OptionError, refuse_unknown_options
+from pagednb.request import Pooling
 from pagednb.sampling_params import SamplingParams
 
 _VERBS: Mapping[str, Callable[..., Any]] = {
@@ -30,6 +32,7 @@ _VERBS: Mapping[str, Callable[..., Any]] = {
     "classify": classify.classify,
     "score": score.score,
     "extract": extract.extract,
+    "embed": embed.embed,
 }
 
 
@@ -44,6 +47,7 @@ def preview(
     scale: tuple[int, int] | None = None,
     choices: Sequence[Any] | Mapping[str, float] | None = None,
     schema: Any = None,
+    pooling: Pooling | None = None,
     into: str | None = None,
     system: str | None = None,
     max_tokens: int = DEFAULT_MAX_TOKENS,
@@ -62,6 +66,7 @@ def preview(
         labels: Show what ``classify`` with these labels would send, after the ``examples`` if there are any.
         scale, choices: Show what ``score`` would send; ``choices`` of texts are those of ``generate``.
         schema: Show what ``extract`` with this schema would send.
+        pooling: Show what ``embed`` would send: texts without a chat template.
         into: Where the examples have their labels, as in ``classify``.
         system: As in ``generate``.
         max_tokens: How many new tokens a row may have; the expected time is for rows that use them all.
@@ -76,7 +81,7 @@ def preview(
     """
     require(isinstance(system, str | None), "system", system, "a text, or left out")
     require_flags(multi=multi)
-    verb = _verb_of(labels, scale, choices, schema)
+    verb = _verb_of(labels, scale, choices, schema, pooling)
     _refuse_unknown(verb, options)
     if verb != "classify" and (multi or examples is not None):
         raise OptionError("multi= and examples= are options of classify.", hint="Give labels= too.")
@@ -89,6 +94,11 @@ def preview(
     chat = Chat(system)
     if verb == "extract":
         prompts = schema_prompts(prompts, AnswerSchema.of(schema))
+    elif verb == "embed":
+        embed.check_pooling(pooling)
+        if system is not None:
+            raise OptionError("embed takes no system message.", hint="Leave out system=.")
+        chat, max_tokens = NO_CHAT, EmbedTask.max_answer_tokens
     elif verb != "generate":
         texts, words = _labels_and_words(verb, labels, scale, choices)
         turns = example_turns(examples, self.rows, template, into or classify.DEFAULT_INTO, texts)
@@ -97,16 +107,17 @@ def preview(
     return preview_rows(engine, prompts, verb=verb, n=n, chat=chat, max_tokens=max_tokens, truncate=truncate)
 
 
-def _verb_of(labels: object, scale: object, choices: object, schema: object) -> str:
+def _verb_of(labels: object, scale: object, choices: object, schema: object, pooling: object) -> str:
     is_score = scale is not None or isinstance(choices, Mapping)
     if isinstance(choices, Sequence) and not isinstance(choices, str):
         is_score = is_score or not all(isinstance(choice, str) for choice in choices)
     named = {"classify": labels is not None, "score": is_score, "extract": schema is not None}
+    named["embed"] = pooling is not None
     verbs = [verb for verb, is_named in named.items() if is_named]
     if len(verbs) > 1:
         raise OptionError(
             f"preview got options of {' and '.join(verbs)}.",
-            hint="Give labels= for classify, scale= or choices= for score, schema= for extract.",
+            hint="Give labels= for classify, scale= or choices= for score, schema= for extract, pooling= for embed.",
         )
     return verbs[0] if verbs else "generate"
 

@@ -76,6 +76,17 @@ def test_it_shows_what_score_sends(engine: FakeEngine, answers: dict[str, Any]) 
     assert sorted(sent) == sorted(look.frame["prompt"])
 
 
+def test_it_shows_what_embed_sends(engine: FakeEngine) -> None:
+    engine.has_chat_template = engine.reads_plain_texts = True
+    look = frame(DATA[:2]).preview("text", pooling="mean", normalize=False)
+    frame(DATA[:2]).embed("text", pooling="mean", normalize=False)
+    sent = [bytes(prompt).decode() for call in engine.calls for prompt in call.prompts]
+    assert sorted(sent) == sorted(look.frame["prompt"]) == sorted(DATA["text"][:2])
+    for wrong in ({"pooling": "max"}, {"pooling": "cls", "system": "x"}, {"pooling": "cls", "labels": ["a", "b"]}):
+        with pytest.raises(OptionError):
+            frame(DATA).preview("text", **wrong)
+
+
 def test_it_takes_the_options_of_the_verb(engine: FakeEngine) -> None:
     plain = frame(DATA).preview("text")
     options: dict[str, Any] = {"temperature": 0.5, "choices": ["a", "b"], "errors": "raise", "cache": False}
