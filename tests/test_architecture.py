@@ -20,6 +20,7 @@ TOP_FILES = {
     "pagednb.envs",
     "pagednb.errors",
     "pagednb.forward_batch",
+    "pagednb.inputs",
     "pagednb.outputs",
     "pagednb.request",
     "pagednb.sampling_checks",

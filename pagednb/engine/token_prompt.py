@@ -59,7 +59,7 @@ def split_prompt(prompt: Prompt) -> tuple[str | None, np.ndarray | None]:
 
 
 def _split_mapping(prompt: Mapping[str, Any]) -> tuple[str | None, np.ndarray | None]:
-    unknown = set(prompt) - {"prompt", "prompt_token_ids"}
+    unknown = {name for name, value in prompt.items() if value is not None} - {"prompt", "prompt_token_ids"}
     text, token_ids = prompt.get("prompt"), prompt.get("prompt_token_ids")
     if unknown or not isinstance(text, str | None) or (text is None and token_ids is None):
         raise PromptError(
