@@ -34,6 +34,7 @@ SETTINGS = {
     ),
     "three steps ahead": Setting(num_blocks=12, num_host_blocks=60, launch_ahead=3),
     "constrained": Setting(num_blocks=12, num_host_blocks=60, constrained=0.6, launch_ahead=1),
+    "faults": Setting(num_blocks=12, num_host_blocks=20, faults=0.05, launch_ahead=1),
 }
 
 
@@ -43,7 +44,9 @@ def test_every_request_gets_its_own_tokens(name: str, seed: int) -> None:
     watcher = Traffic(dataclasses.replace(SETTINGS[name], costs=COSTS), seed).run(num_steps=150)
     stats, executor = watcher.core.scheduler.stats(), watcher.core.executor
     assert 0 < stats.num_swaps <= stats.num_preemptions
-    assert 0 < executor.num_swapped_in == stats.num_blocks_swapped_in <= stats.num_blocks_swapped_out
+    assert 0 < executor.num_swapped_in <= stats.num_blocks_swapped_in <= stats.num_blocks_swapped_out
+    assert bool(watcher.lost) == (name == "faults")
+    assert watcher.lost or executor.num_swapped_in == stats.num_blocks_swapped_in
 
 
 # two requests that together need more blocks than there are

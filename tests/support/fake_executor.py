@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -77,8 +77,15 @@ class _Ready:
         return self.output
 
 
+class Fault(Exception):
+    """A step that the device did not do."""
+
+
 class FakeExecutor:
-    """Implements ``Executor``. Tokens are made at once; ``result`` only hands them over."""
+    """Implements ``Executor``. Tokens are made at once; ``result`` only hands them over.
+
+    ``fails`` says where the next step raises ``Fault``: before anything of it is done, or after all.
+    """
 
     def __init__(self, geometry: CacheGeometry) -> None:
         self.store = np.full((geometry.num_blocks, geometry.block_size), NEVER_WRITTEN, dtype=np.int64)
@@ -86,6 +93,7 @@ class FakeExecutor:
         self._num_covered = np.zeros(geometry.num_blocks, dtype=np.int64)  # tokens of the block that went into it
         self._host_blocks: dict[int, _HostBlock] = {}  # those that were copied out and not yet back
         self._num_host_blocks = geometry.num_host_blocks
+        self.fails: Literal["before", "after"] | None = None
         self.num_steps = 0
         self.num_copies = 0
         self.num_swapped_in = 0
@@ -104,6 +112,9 @@ class FakeExecutor:
         """Apply the diff, write the K/V of all tokens of the pass, then read and sample."""
         assert not plan.is_empty, "an empty plan must not be executed"
         assert plan.step > self._last_step, f"step {plan.step} after {self._last_step}"
+        fails, self.fails = self.fails, None
+        if fails == "before":
+            raise Fault
         self.num_steps += 1
         self.num_runs_ahead += plan.num_decode_steps > 1
         self._last_step = plan.step
@@ -112,6 +123,8 @@ class FakeExecutor:
         newcomers = {admission.row for admission in plan.admissions}
         columns = [self._run_step(plan, newcomers) for _ in range(plan.num_decode_steps)]
         token_ids = np.array(columns, dtype=np.int64).reshape(plan.num_decode_steps, -1).T
+        if fails == "after":
+            raise Fault
         return _Ready(RunnerOutput(token_ids=token_ids, logprobs=self._logprobs(plan, columns)))
 
     def _run_step(self, plan: SchedulerOutput, newcomers: set[int]) -> list[int]:

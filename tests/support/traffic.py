@@ -6,7 +6,7 @@ import dataclasses
 import random
 
 import numpy as np
-from support.fake_executor import EOS, VOCAB_SIZE, FakeExecutor, tokens_alone
+from support.fake_executor import EOS, VOCAB_SIZE, FakeExecutor, Fault, tokens_alone
 from support.fake_grammar import FakeGrammar, fill_fakes
 from support.fixed_pace import FixedPace
 
@@ -53,6 +53,7 @@ class Setting:
     num_host_blocks: int = 0
     preemption_mode: str | None = None
     costs: tuple[PreemptionCosts, ...] = (PreemptionCosts(),)  # one after the other, at random steps
+    faults: float = 0.0  # share of steps that fail
 
     @property
     def geometry(self) -> CacheGeometry:
@@ -98,6 +99,7 @@ class Watcher:
         self._eos_token_ids = setting.eos_token_ids
         self.requests: dict[int, Request] = {}
         self.final: dict[int, RequestUpdate] = {}
+        self.lost: set[int] = set()  # by faults
         self.order: list[int] = []  # request ids as they finished
         self._seen: dict[int, list[int]] = {}
 
@@ -107,9 +109,19 @@ class Watcher:
         self._seen[request.request_id] = []
         self.core.scheduler.add(request)
 
+    @property
+    def live(self) -> list[int]:
+        """Requests under way."""
+        return sorted(self.requests.keys() - self.final.keys() - self.lost)
+
     def step(self) -> list[RequestUpdate]:
-        """Run one step."""
-        updates = self.core.step()
+        """Run one step; a fault is met as the engine loop meets it."""
+        try:
+            updates = self.core.step()
+        except Fault:
+            self.lost.update(self.live)
+            self.core.reset()
+            updates = []
         assert len({update.request_id for update in updates}) == len(updates), "two updates for one request"
         self.take(updates)
         self.core.scheduler.check_integrity()
@@ -123,14 +135,14 @@ class Watcher:
                 break
             self.step()
         assert not self.core.has_work, f"not done after {bound} steps: {self.core.scheduler.stats()}"
-        assert self.final.keys() == self.requests.keys()
+        assert not self.live and self.lost.isdisjoint(self.final)
         stats = self.core.scheduler.stats()
         assert (stats.num_used_blocks, stats.num_running, stats.num_waiting) == (0, 0, 0), stats
         assert (stats.num_used_host_blocks, stats.num_swapped) == (0, 0), stats
 
     def abort(self, request_ids: list[int]) -> None:
         """Abort; requests that have ended already bring nothing."""
-        live = {request_id for request_id in request_ids if request_id in self.requests} - self.final.keys()
+        live = set(self.live).intersection(request_ids)
         updates = self.core.scheduler.abort(request_ids)
         assert {update.request_id for update in updates} == live
         self.take(updates)
@@ -170,7 +182,7 @@ class Watcher:
 
 
 class Traffic:
-    """Seeded random arrivals, forks, aborts and cache resets."""
+    """Seeded random arrivals, forks, aborts, cache resets and faults."""
 
     def __init__(self, setting: Setting, seed: int) -> None:
         self.random = random.Random(seed)
@@ -205,10 +217,14 @@ class Traffic:
             (self._abort_storm, 0.01),
             (self.watcher.core.scheduler.reset_prefix_cache, 0.01),
             *([(self._change_costs, 0.1)] if len(self.setting.costs) > 1 else []),
+            *([(self._fail, self.setting.faults)] if self.setting.faults else []),
         )
 
     def _change_costs(self) -> None:
         self.watcher.core.scheduler.set_preemption_costs(self.random.choice(self.setting.costs))
+
+    def _fail(self) -> None:
+        self.watcher.core.executor.fails = self.random.choice(("before", "after"))
 
     def _token(self) -> int:
         return self.random.randrange(1, VOCAB_SIZE)
@@ -265,19 +281,15 @@ class Traffic:
             self._fork(parent)
 
     def _fork_a_running_one(self) -> None:
-        live = self._live()
-        if live:
+        if live := self.watcher.live:
             self._fork(self.watcher.requests[self.random.choice(live)])
 
     def _fork(self, parent: Request) -> None:
         priority = self.random.choice((parent.priority, parent.priority, -2))
         self._arrive(parent.prompt_token_ids.tolist(), parent_id=parent.request_id, priority=priority)
 
-    def _live(self) -> list[int]:
-        return [request_id for request_id in self.watcher.requests if request_id not in self.watcher.final]
-
     def _abort_one(self) -> None:
-        if live := self._live():
+        if live := self.watcher.live:
             self._abort([self.random.choice(live), 10**9])
 
     def _abort_storm(self) -> None:
