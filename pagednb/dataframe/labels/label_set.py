@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterable, Mapping
+from typing import Literal, get_origin
 
 import pandas as pd
 
@@ -31,6 +32,8 @@ class LabelSet:
                 f"labels={labels!r} is not valid.", hint='Give labels=["billing", "other"], or {label: description}.'
             )
         require_order("labels", labels)
+        if get_origin(labels) is Literal:
+            raise OptionError(f"labels={labels!r} is a type.", hint="Give its values: typing.get_args of it.")
         pairs = labels.items() if isinstance(labels, Mapping) else ((label, None) for label in labels)
         texts: list[str] = []
         descriptions: list[str] = []

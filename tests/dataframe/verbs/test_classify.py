@@ -7,7 +7,7 @@ import enum
 import json
 import pathlib
 import threading
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -319,6 +319,7 @@ def test_long_rows_are_cut_with_room_for_their_label(engine: FakeEngine) -> None
         ({"labels": ["a", None]}, "is no text.*Leave it out"),
         ({"labels": ["a", float("nan")]}, "is no text.*dropna"),
         ({"labels": Team}, "Give 'it support'"),
+        ({"labels": Literal["a", "b"]}, "is a type. Give its values: typing.get_args"),
         ({"labels": {"a", "b"}}, "labels= is a set.*sorted"),
         ({"labels": frozenset("ab")}, "labels= is a set"),
         ({"labels": ["a", "b"], "multi": "no"}, "multi='no'.*True or False"),
