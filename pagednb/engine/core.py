@@ -75,6 +75,8 @@ class EngineCore:
         self._pacer = pacer
         self._token_masks = token_masks
         self._preemption_meter = preemption_meter
+        if preemption_meter is not None:
+            scheduler.set_preemption_costs(preemption_meter.costs)
         self._sleeper = sleeper
         self._failed: list[int] = []  # requests of the last plan whose constraints failed
         self._in_flight: deque[_Launched] = deque()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.fake_executor import FakeExecutor
+from support.traffic import make_request
 
+from pagednb.config import CacheGeometry, SchedulerConfig
+from pagednb.engine.core import EngineCore
 from pagednb.engine.preemption_meter import NUM_REMEMBERED, PRIOR_BYTES_PER_S, STALE_AFTER_STEPS, PreemptionMeter
 from pagednb.scheduler.output import PrefillChunk, SchedulerOutput
 from pagednb.scheduler.preemption import PreemptionCosts
+from pagednb.scheduler.scheduler import Scheduler
 
 BLOCK_BYTES = 2**20
 
@@ -75,3 +80,15 @@ def test_moves_now_and_then_are_remembered() -> None:
         for _ in range(STALE_AFTER_STEPS - 1):
             meter.record(plan(decodes=10), device_s=1.0, swap_s=None)
     assert meter.costs.move_s_per_block == 0.1
+
+
+def test_the_scheduler_goes_by_its_figures_from_the_first_step_on() -> None:
+    geometry = CacheGeometry(num_blocks=40, block_size=16, max_model_len=512)
+    config = SchedulerConfig(max_num_seqs=2, max_num_batched_tokens=512, max_model_len=512)
+    meter, scheduler = PreemptionMeter(block_bytes=4096), Scheduler(config, geometry)
+    prior = meter.costs
+    core = EngineCore(scheduler, FakeExecutor(geometry), preemption_meter=meter)
+    assert scheduler.stats().preemption_costs is prior
+    scheduler.add(make_request(1, [1] * 400, max_tokens=1))
+    core.step()
+    assert scheduler.stats().preemption_costs is meter.costs is not prior
