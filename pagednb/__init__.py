@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from pagednb.dataframe.evaluation.evaluate import evaluate
     from pagednb.dataframe.kept.checkpoint import Checkpoint
     from pagednb.dataframe.results.last_run import last_run
+    from pagednb.inputs import TextPrompt, TokensPrompt
     from pagednb.llm import LLM
     from pagednb.monitoring.monitor import monitor
+    from pagednb.outputs import CompletionOutput, RequestOutput
     from pagednb.runtime import sleep, status, unload, wake_up
     from pagednb.sampling_params import SamplingParams
     from pagednb.server.serve import serve
@@ -30,8 +32,12 @@ __version__ = VERSION
 __all__ = [
     "BeamSearchParams",
     "Checkpoint",
+    "CompletionOutput",
     "LLM",
+    "RequestOutput",
     "SamplingParams",
+    "TextPrompt",
+    "TokensPrompt",
     "chat",
     "evaluate",
     "frame",
@@ -48,8 +54,12 @@ __all__ = [
 _NAME_TO_MODULE = {
     "BeamSearchParams": "pagednb.beam_search_params",
     "Checkpoint": "pagednb.dataframe.kept.checkpoint",
+    "CompletionOutput": "pagednb.outputs",
     "LLM": "pagednb.llm",
+    "RequestOutput": "pagednb.outputs",
     "SamplingParams": "pagednb.sampling_params",
+    "TextPrompt": "pagednb.inputs",
+    "TokensPrompt": "pagednb.inputs",
     "chat": "pagednb.chats.chat",
     "evaluate": "pagednb.dataframe.evaluation.evaluate",
     "frame": "pagednb.dataframe.accessor",

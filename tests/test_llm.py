@@ -18,7 +18,7 @@ import transformers
 from support.tiny_models import tiny_model
 
 import pagednb
-from pagednb import LLM, SamplingParams
+from pagednb import LLM, SamplingParams, TextPrompt, TokensPrompt
 from pagednb.engine.core_service import CoreService
 from pagednb.errors import (
     ContextLengthError,
@@ -95,10 +95,15 @@ def test_every_form_of_a_prompt_is_the_same_prompt(llm: LLM) -> None:
         {"prompt": "shown only", "prompt_token_ids": tuple(ids)},
         ids,
         np.array(ids),
+        TextPrompt(prompt="where is my order?"),
+        TokensPrompt(prompt_token_ids=ids),
+        {"prompt_token_ids": ids, "multi_modal_data": None},
     ]
     outputs = llm.generate(forms, GREEDY)
     assert len({output.outputs[0].token_ids for output in outputs}) == 1
-    assert [output.prompt for output in outputs] == [*["where is my order?"] * 2, None, "shown only", None, None]
+    assert [output.prompt for output in outputs] == [
+        *(forms[0], forms[0], None, "shown only", None, None, forms[0], None, None)
+    ]
     for alone in (forms[0], forms[2], ids, np.array(ids)):
         assert llm.generate(alone, GREEDY)[0].outputs[0].token_ids == outputs[0].outputs[0].token_ids
     assert llm.generate([], GREEDY) == []
@@ -134,6 +139,7 @@ def test_parameters_of_another_type_are_refused(llm: LLM, params: Any) -> None:
         (bytearray(b"text"), PromptError, "bytearray"),
         ({"text": "a"}, PromptError, "'text'"),
         ({"prompt": 3}, PromptError, "prompt"),
+        ({"prompt": "a", "multi_modal_data": {"image": 1}}, PromptError, "multi_modal_data"),
         ("\ud800", PromptError, "Unicode"),
         ([[1] * MAX_MODEL_LEN], ContextLengthError, f"at most {MAX_MODEL_LEN - 1}"),
     ],
