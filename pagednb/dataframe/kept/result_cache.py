@@ -44,13 +44,18 @@ def answer_key(prompts: Sequence[np.ndarray], *, model: str, task: str) -> bytes
 
 
 class MemoryCache:
-    """The answers used last, up to ``max_bytes``."""
+    """The answers used last, up to ``max_bytes``.
+
+    A run makes room among the answers of earlier runs only, and what does not fit then is not kept. If it pushed out
+    its own first answers for its last ones, the same run again would push out each answer just before it comes to it.
+    """
 
     def __init__(self, max_bytes: int = MAX_MEMORY_BYTES) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._key_to_answer: OrderedDict[bytes, bytes] = OrderedDict()
+        self._key_to_entry: OrderedDict[bytes, tuple[bytes, int]] = OrderedDict()  # answer, run that used it last
         self._num_bytes = 0
+        self._run = 0
 
     @property
     def num_bytes(self) -> int:
@@ -58,25 +63,33 @@ class MemoryCache:
         return self._num_bytes
 
     def __len__(self) -> int:
-        return len(self._key_to_answer)
+        return len(self._key_to_entry)
+
+    def begin_run(self) -> None:
+        """Let what was kept so far make room for what comes."""
+        with self._lock:
+            self._run += 1
 
     def get(self, key: bytes) -> bytes | None:
         """Return the answer, or None."""
         with self._lock:
-            answer = self._key_to_answer.get(key)
-            if answer is not None:
-                self._key_to_answer.move_to_end(key)
+            entry = self._key_to_entry.pop(key, None)
+            if entry is None:
+                return None
+            answer, _ = entry
+            self._key_to_entry[key] = answer, self._run
             return answer
 
     def put(self, key: bytes, answer: bytes) -> None:
-        """Keep an answer, and forget those that were not used for longest if there are too many."""
+        """Keep an answer if there is room, or earlier runs' answers that were not used for longest can make some."""
         with self._lock:
-            previous = self._key_to_answer.pop(key, None)
-            self._num_bytes += _size(answer) - (0 if previous is None else _size(previous))
-            self._key_to_answer[key] = answer
+            previous = self._key_to_entry.pop(key, None)
+            self._num_bytes += _size(answer) - (0 if previous is None else _size(previous[0]))
+            self._key_to_entry[key] = answer, self._run
             while self._num_bytes > self._max_bytes:
-                _, oldest = self._key_to_answer.popitem(last=False)
-                self._num_bytes -= _size(oldest)
+                _, run_of_oldest = next(iter(self._key_to_entry.values()))
+                forgotten, _ = self._key_to_entry.popitem(last=run_of_oldest == self._run)[1]
+                self._num_bytes -= _size(forgotten)
 
 
 def _size(answer: bytes) -> int:

@@ -78,7 +78,7 @@ class RunOptions:
         with contextlib.ExitStack() as stack:
             cache: ResultCache | None = None
             if is_deterministic and self.cache is True:
-                cache = runtime.kept(_CACHE, MemoryCache)
+                cache = _memory()
             elif is_deterministic and not isinstance(self.cache, bool):
                 cache = stack.enter_context(CacheFile(self.cache))
             yield KeptRows(
@@ -94,3 +94,9 @@ class RunOptions:
             return None
         options = self.checkpoint if isinstance(self.checkpoint, Checkpoint) else Checkpoint(self.checkpoint)
         return CheckpointFolder(options, spec)
+
+
+def _memory() -> MemoryCache:
+    cache: MemoryCache = runtime.kept(_CACHE, MemoryCache)
+    cache.begin_run()
+    return cache

@@ -40,6 +40,7 @@ def test_keys_tell_prompts_models_and_tasks_apart() -> None:
 def test_memory_is_bounded_and_holds_what_was_used_last(steps: list[tuple[int, bytes, bool]]) -> None:
     cache, model = MemoryCache(max_bytes=2000), {}
     for number, answer, is_put in steps:
+        cache.begin_run()
         if is_put:
             cache.put(key_of(number), answer)
             model[number] = answer
@@ -59,6 +60,21 @@ def test_what_is_used_stays() -> None:
     assert len(cache) == 10
     cache.put(key_of(99), b"x" * 5000)  # larger than everything: not kept, and no harm
     assert cache.num_bytes <= 3000
+
+
+def test_a_run_too_large_for_memory_finds_what_fits_when_it_comes_again() -> None:
+    cache = MemoryCache(max_bytes=10 * 300)
+    for number in range(100, 110):  # of a run that nobody repeats
+        cache.put(key_of(number), b"x" * 100)
+    for _ in range(2):
+        cache.begin_run()
+        found = [number for number in range(30) if cache.get(key_of(number)) is not None]
+        for number in set(range(30)) - set(found):
+            cache.put(key_of(number), b"x" * 100)
+    assert found == list(range(10)) and len(cache) == 10
+    cache.begin_run()
+    cache.put(key_of(99), b"x" * 100)
+    assert cache.get(key_of(99)) is not None, "a run makes room among what earlier ones left"
 
 
 def test_a_file_gives_back_what_was_put(tmp_path: pathlib.Path) -> None:
