@@ -86,8 +86,9 @@ def load(model: str | os.PathLike[str] | None = None, *, replace: bool = False, 
         PagednbError: what is wrong with the model or the memory; nothing stays behind.
     """
     from pagednb import runtime
-    from pagednb.dataframe import accessor
+    from pagednb.whole_import import import_whole
 
+    accessor = import_whole("pagednb.dataframe.accessor")  # which needs pandas and numpy
     llm = runtime.load(model, replace=replace, **options)
     accessor.register()
     return llm
@@ -96,7 +97,9 @@ def load(model: str | os.PathLike[str] | None = None, *, replace: bool = False, 
 def __getattr__(name: str) -> Any:
     if name not in _NAME_TO_MODULE:
         raise AttributeError(f"module 'pagednb' has no attribute {name!r}")
-    return getattr(importlib.import_module(_NAME_TO_MODULE[name]), name)
+    from pagednb.whole_import import import_whole
+
+    return getattr(import_whole(_NAME_TO_MODULE[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -31,6 +31,7 @@ TOP_FILES = {
     "pagednb.version",
     "pagednb.vllm_methods",
     "pagednb.vllm_options",
+    "pagednb.whole_import",
 }
 SURFACE_FILES = {"pagednb.runtime", "pagednb.llm"}
 ENGINE = {"pagednb.engine"}

@@ -19,6 +19,7 @@ from pagednb.engine.step_pacer import TARGET_STEP_S, StepPacer
 from pagednb.engine.token_masks import TokenMaskBuilder
 from pagednb.engine.tokenization import TextCodec, load_text_codec
 from pagednb.scheduler.scheduler import Scheduler
+from pagednb.whole_import import import_whole
 
 if TYPE_CHECKING:
     from pagednb.models.resolve import ResolvedModel
@@ -77,6 +78,7 @@ class ModelEngineBuilder:
 
     def resolve(self) -> ResolvedModel:
         """See ``resolve_model``."""
+        import_whole("pagednb.models.resolve")  # torch comes with it, on the thread that Stop interrupts
         from pagednb.models.resolve import resolve_model
 
         return resolve_model(self._config)
