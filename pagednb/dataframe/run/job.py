@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from pagednb.dataframe.results.figures import RunFigures
+from pagednb.dataframe.run.interrupt_note import show_note
 from pagednb.dataframe.run.progress import Watch
 from pagednb.errors import RequestCancelledError
 
@@ -90,7 +91,11 @@ class Job(Generic[Result]):
             RequestCancelledError: the job was cancelled.
             PagednbError: what the verb raises.
         """
-        self._wait(timeout)
+        try:
+            self._wait(timeout)
+        except KeyboardInterrupt as interrupt:
+            show_note(interrupt, "the job goes on. job.cancel() ends it, job.partial() looks at it.")
+            raise
         outcome = self._outcome.result()
         self._thread.join()
         with self._lock:

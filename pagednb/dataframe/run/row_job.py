@@ -18,6 +18,7 @@ from pagednb.dataframe.results.figures import RunFigures
 from pagednb.dataframe.results.outcome import RowOutcome
 from pagednb.dataframe.run.encoder import EncodedRow, PromptEncoder, Truncation
 from pagednb.dataframe.run.equal_rows import EqualRows
+from pagednb.dataframe.run.interrupt_note import show_note
 from pagednb.dataframe.run.rows_under_way import RowsUnderWay
 from pagednb.dataframe.run.task import Answer, RowFailure, RowTask
 from pagednb.engine.interrupts import keeping_interrupts
@@ -63,10 +64,7 @@ def run_rows(
     try:
         job.run(prompts)
     except KeyboardInterrupt as interrupt:
-        note = _how_far(outcome.figures, unit, will_resume=kept.will_resume)
-        interrupt.add_note(note)
-        # what IPython shows instead of our stack, whose formatting can take longer than the interrupt itself
-        interrupt._render_traceback_ = lambda: [f"KeyboardInterrupt: {note}"]  # type: ignore[attr-defined]
+        show_note(interrupt, _how_far(outcome.figures, unit, will_resume=kept.will_resume))
         raise
     return outcome
 

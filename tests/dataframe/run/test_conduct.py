@@ -38,6 +38,10 @@ def num_computed(engine: FakeEngine) -> int:
     return sum(len(call.submitted) for call in engine.calls)
 
 
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(10)
+
+
 def interrupt_after(engine: FakeEngine, num_polls: int) -> None:
     """Interrupt the next run at one of its polls."""
     left = [num_polls]
@@ -104,6 +108,22 @@ def test_a_cache_file_serves_the_next_kernel(engine: FakeEngine, tmp_path: pathl
     assert figures["reused"] > 0
     assert figures["computed"] + figures["reused"] == 40
     assert num_computed(engine) - before == figures["computed"]
+
+
+def test_an_interrupted_wait_says_that_the_job_goes_on(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    may_go_on = threading.Event()
+    engine.on_poll = lambda: assert_set(may_go_on)
+    job = frame(tickets()).generate("text", temperature=0, background=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as caught:
+        patch.setattr("pagednb.dataframe.run.job.concurrent.futures.wait", interrupt)
+        job.result()
+    assert "the job goes on. job.cancel() ends it" in caught.value._render_traceback_()[0]  # type: ignore[attr-defined]
+    assert not job.is_done
+    may_go_on.set()
+    assert job.result(10)["generated"].tolist() == EXPECTED
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
