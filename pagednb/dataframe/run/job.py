@@ -150,6 +150,11 @@ async def awaited(job: Job[Result]) -> Result:
     """Return the job's result; whatever ends the wait early (an interrupt, a cancelled task) cancels the job."""
     try:
         return await job
+    except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
+        job.cancel()
+        done = f"{job.progress.rows_done}/{job.progress.rows} done"
+        show_note(interrupt, f"{done}; pagednb.last_run().frame holds them if no other run was started since.")
+        raise
     except BaseException:
         job.cancel()
         raise

@@ -272,6 +272,24 @@ def test_a_cancelled_task_cancels_its_run(engine: FakeEngine) -> None:
     assert no_threads_left()
 
 
+def test_an_interrupted_await_says_how_far_it_came(engine: FakeEngine) -> None:
+    """ipykernel cancels the task of an awaited cell: the cell sees CancelledError."""
+    engine.max_per_poll = 1
+    engine.on_poll = lambda: time.sleep(0.01)
+
+    async def interrupted() -> asyncio.CancelledError:
+        task = asyncio.ensure_future(frame(tickets()).agenerate("text", temperature=0))
+        await asyncio.sleep(0.15)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        return caught.value
+
+    [shown] = asyncio.run(interrupted())._render_traceback_()  # type: ignore[attr-defined]
+    done = last_run().frame["generated"].notna().sum()
+    assert shown.startswith(f"CancelledError: {done}/100 done; pagednb.last_run().frame")
+
+
 @pytest.mark.parametrize("bad", [{"truncate": "end"}, {"cache": 3}, {"checkpoint": 3}, {"background": "yes"}])
 def test_bad_options_are_refused(engine: FakeEngine, bad: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=next(iter(bad))):
