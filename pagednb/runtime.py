@@ -68,13 +68,19 @@ def load(model: str | os.PathLike[str] | None = None, *, replace: bool = False, 
 
 
 def unload() -> None:
-    """Stop the engine and give its memory back. Does nothing when none is loaded."""
+    """Stop the engine and give its memory back. Does nothing when none is loaded; goes on with what was interrupted."""
     with _RUNTIME.lock:
         llm, _RUNTIME.llm = _RUNTIME.llm, None
-        while _RUNTIME.before_unload:
-            _RUNTIME.before_unload.pop()()
-        if llm is not None:
-            llm.shutdown()
+        try:
+            while _RUNTIME.before_unload:
+                end = _RUNTIME.before_unload[-1]
+                end()
+                _RUNTIME.before_unload.remove(end)  # not earlier: an interrupt may come in the middle of it
+            if llm is not None:
+                llm.shutdown()
+        except BaseException:
+            _RUNTIME.llm = llm  # or nothing could ever end it
+            raise
 
 
 def sleep(level: int = 1) -> None:
@@ -100,7 +106,10 @@ def wake_up() -> None:
 
 
 def before_unload(end: Callable[[], object]) -> None:
-    """Have ``end`` called when the engine of this moment is unloaded, before it stops. It must not raise."""
+    """Have ``end`` called when the engine of this moment is unloaded, before it stops; again if it was interrupted.
+
+    It must not raise.
+    """
     _RUNTIME.before_unload.append(end)
 
 

@@ -123,6 +123,24 @@ def test_unload_ends_the_thread_and_may_be_repeated(folder: str) -> None:
     assert not runtime.is_loaded()
 
 
+def test_an_unload_that_was_interrupted_goes_on_with_the_next(folder: str) -> None:
+    llm = load(folder)
+    calls = []
+
+    def end() -> None:
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    runtime.before_unload(end)
+    with pytest.raises(KeyboardInterrupt):
+        pagednb.unload()
+    assert runtime.is_loaded()
+    pagednb.unload()
+    assert calls == [0, 1]
+    assert llm.engine.is_over
+
+
 def test_threads_that_load_at_the_same_time_get_one_engine(folder: str) -> None:
     loaded: list[pagednb.LLM] = []
     threads = [threading.Thread(target=lambda: loaded.append(load(folder))) for _ in range(4)]

@@ -30,9 +30,13 @@ class Server:
         self._web = WebServer(engine, settings)
         self._listener = listener
         self._thread = threading.Thread(target=self._run, name="pagednb-server", daemon=True)
-        self._thread.start()
-        while not self._web.started and self._thread.is_alive():
-            self._thread.join(_START_SLICE_S)
+        try:
+            self._thread.start()
+            while not self._web.started and self._thread.is_alive():
+                self._thread.join(_START_SLICE_S)
+        except BaseException:
+            self._web.should_exit = True  # an interrupt: nobody will ever have this server to stop it
+            raise
 
     @property
     def is_running(self) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import os
 import shlex
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
 import pytest
@@ -19,6 +21,7 @@ import pagednb as pnb
 from pagednb import runtime
 from pagednb.errors import EngineNotLoadedError, OptionError
 from pagednb.server.server import Server
+from pagednb.server.web_server import WebServer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,6 +48,29 @@ def test_the_loaded_model_is_served_beside_the_notebook() -> None:
     assert not server.is_running and "stopped" in repr(server) and "stopped" in server._repr_html_()
     assert threading.active_count() == num_threads
     assert [(each.level, each.propagate, list(each.handlers)) for each in loggers] == logging_set_up
+
+
+def test_an_interrupt_while_it_starts_leaves_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = set(threading.enumerate())
+    begun = threading.Event()
+
+    def starting(web: WebServer, sockets: list[socket.socket]) -> None:
+        begun.set()
+        while not web.should_exit:
+            time.sleep(0.01)
+
+    def press_stop() -> None:
+        begun.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(WebServer, "run", starting)
+    button = threading.Thread(target=press_stop)
+    button.start()
+    with pytest.raises(KeyboardInterrupt):
+        pnb.serve()
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(30)
+    assert set(threading.enumerate()) <= threads
 
 
 def test_what_a_server_shows_can_be_pasted() -> None:
