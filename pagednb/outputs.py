@@ -28,7 +28,8 @@ class CompletionOutput:
     """One generated sequence.
 
     ``logprobs`` has one dict a token (token id -> Logprob) when asked for. ``stop_reason`` is the stop string or stop
-    token id that ended the text, or what a logits processor raised; None for EOS, for length and while the text grows.
+    token id that ended the text, or why it was aborted, such as what a logits processor raised; None for EOS, for
+    length and while the text grows.
     """
 
     index: int

@@ -154,7 +154,8 @@ class RequestUpdate:
     the complete output (a stop token included) and no further update follows. ``stop_token_id`` is the stop token that
     ended it, None when it was EOS or something else; ``stop_match`` is the stop string, found by the engine loop.
     ``prompt_logprobs``, if the request asked for them, are of its prompt from the second token on. ``error`` says what
-    ended it when that was a mistake in the caller's own code. ``embedding``: float32 ``[hidden_size]``, if pooled.
+    ended it when that was a mistake: a constraint that leaves no token, or an error in the caller's own code.
+    ``embedding``: float32 ``[hidden_size]``, if pooled.
     """
 
     request_id: int

@@ -95,6 +95,7 @@ def test_what_leaves_no_token_ends_that_request_only(llm: LLM) -> None:
     nothing = SamplingParams(choices=["yes"], allowed_token_ids=[5])
     failed, fine = llm.generate([PROMPT, PROMPT], [nothing, GREEDY])
     assert failed.outputs[0].finish_reason == "abort"
+    assert str(failed.outputs[0].stop_reason).startswith("The answer cannot go on: its constraint")
     assert fine.outputs == llm.generate(PROMPT, GREEDY)[0].outputs
 
 
@@ -183,6 +184,16 @@ def test_best_of_shares_the_prompt(llm: LLM) -> None:
 def test_rules_that_the_model_cannot_follow_are_refused(llm: LLM, folder: pathlib.Path) -> None:
     with pytest.raises(OptionError, match=f"allowed_token_ids has token id {VOCAB_SIZE}"):
         llm.generate(PROMPT, SamplingParams(allowed_token_ids=[VOCAB_SIZE]))
+    eos = llm.engine.resolved.eos_token_ids[0]
+    word = llm.get_tokenizer().encode("a", add_special_tokens=False)
+    for params in (
+        SamplingParams(allowed_token_ids=[eos], min_tokens=1),
+        SamplingParams(allowed_token_ids=[eos, 7], stop_token_ids=[7], min_tokens=1, ignore_eos=True),
+        SamplingParams(allowed_token_ids=word, bad_words=["a"]),
+    ):
+        with pytest.raises(OptionError, match="leave no token"):
+            llm.generate(PROMPT, params)
+    assert llm.generate(PROMPT, SamplingParams(allowed_token_ids=[eos]))[0].outputs[0].token_ids == (eos,)
     with LLM(str(folder), device="cpu", max_model_len=32, skip_tokenizer_init=True) as bare:
         with pytest.raises(OptionError, match="bad_words need a tokenizer"):
             bare.generate([[5]], SamplingParams(bad_words=["x"]))

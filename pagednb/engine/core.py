@@ -18,7 +18,7 @@ from pagednb.engine.faults import drop_frames
 from pagednb.engine.nan_rows import with_nan_failures
 from pagednb.engine.preemption_meter import PreemptionMeter
 from pagednb.engine.step_pacer import StepTiming
-from pagednb.engine.token_masks import TokenMaskBuilder
+from pagednb.engine.token_masks import NOTHING_LEFT, TokenMaskBuilder
 from pagednb.request import RequestUpdate
 from pagednb.scheduler.output import LogitsCall, RunnerOutput, SchedulerOutput, StepLimits
 
@@ -178,7 +178,8 @@ class EngineCore:
     def _end_failed(self) -> list[RequestUpdate]:
         """Abort the requests whose constraints failed; what they sampled in the plan just launched is dropped."""
         failed, self._failed = self._failed, []
-        return self.scheduler.abort(failed) if failed else []
+        ended = self.scheduler.abort(failed) if failed else []
+        return [dataclasses.replace(update, error=NOTHING_LEFT) for update in ended]
 
     def _limits(self) -> StepLimits:
         if self._pacer is None:

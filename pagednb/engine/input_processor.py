@@ -124,7 +124,14 @@ class InputProcessor:
         if params.bad_words and self._codec is None:
             raise OptionError("bad_words need a tokenizer, and the engine has none.", hint="Use logit_bias.")
         banned = [] if self._codec is None else self._codec.tokens_of_words(params.bad_words or ())
-        return TokenRules(self._vocab_size, allowed=params.allowed_token_ids, banned=banned)
+        rules = TokenRules(self._vocab_size, allowed=params.allowed_token_ids, banned=banned)
+        ends = (*self._eos_token_ids, *(params.stop_token_ids or ())) if params.min_tokens else ()
+        if not rules.leave_any(besides=ends):
+            raise OptionError(
+                "allowed_token_ids, bad_words and min_tokens leave no token that an answer could begin with.",
+                hint="Allow more tokens, or leave one of them out.",
+            )
+        return rules
 
     def compile(self, params: SamplingParams) -> TokenGrammar | None:
         """Return the constraint of ``params`` compiled, which takes long the first time; None if they have none.

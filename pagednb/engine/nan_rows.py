@@ -9,8 +9,8 @@ import numpy as np
 from pagednb.scheduler.output import RunnerOutput, SampleFailure, SchedulerOutput
 
 NAN_SENTENCE = (
-    "The model's logits are NaN, so that no token can be chosen: its weights may be damaged, or its numbers too large "
-    'for the dtype. Load it again; if it stays so, with dtype="float32".'
+    "The logits are NaN, so that no token can be chosen: a logits processor wrote them, the model's weights are "
+    'damaged, or its numbers are too large for the dtype. Load it again; if it stays so, with dtype="float32".'
 )
 
 

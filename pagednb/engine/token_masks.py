@@ -15,6 +15,12 @@ from pagednb.scheduler.run_phase import ForcedTokens
 from pagednb.structured_output.mask_filler import MaskFiller
 from pagednb.structured_output.matcher import ConstraintFailure, TokenMatcher, num_words
 
+NOTHING_LEFT = (
+    "The answer cannot go on: its constraint, allowed_token_ids and bad_words together leave no token. "
+    "Loosen one of them."
+)
+"""What requests are told whose constraints failed."""
+
 Allocate = Callable[[int, int], np.ndarray]
 """Returns int32 host memory of so many rows and columns."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.types import Receive
 
 from pagednb.engine.mailbox import NotifyingMailbox
+from pagednb.engine.token_masks import NOTHING_LEFT
 from pagednb.errors import PagednbError
 from pagednb.outputs import RequestOutput
 from pagednb.request import Pooling
@@ -134,5 +135,7 @@ def _refuse_broken(outputs: Sequence[tuple[int, RequestOutput]]) -> None:
     for _, output in outputs:
         for completion in output.outputs:
             if completion.finish_reason == "abort":
-                reason = completion.stop_reason or "The answer could not go on under its constraint."
+                if completion.stop_reason == NOTHING_LEFT:  # the request's own fault
+                    raise ApiError(NOTHING_LEFT)
+                reason = completion.stop_reason or "The answer was aborted."
                 raise ApiError(str(reason), status=FAILED, code="engine_error")

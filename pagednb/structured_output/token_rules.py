@@ -23,6 +23,7 @@ class TokenRules:
         banned: sequences of tokens, none empty: after all but the last, the last is ruled out. Those that name a
             token outside the vocabulary can never be sampled and rule out nothing.
         """
+        self._vocab_size = vocab_size
         is_allowed = np.full(vocab_size, allowed is None)
         if allowed is not None:
             is_allowed[list(allowed)] = True
@@ -37,6 +38,14 @@ class TokenRules:
     def is_constant(self) -> bool:
         """Whether the same tokens are ruled out after every output."""
         return not self._longer
+
+    def leave_any(self, besides: Iterable[int] = ()) -> bool:
+        """Whether an output can begin: with a token that is allowed, and none of ``besides``."""
+        words = self._words.copy()
+        for token_id in besides:
+            if token_id < self._vocab_size:
+                words[token_id // _BITS] &= ~np.uint32(1 << token_id % _BITS)
+        return bool(words.any())
 
     def narrow(self, words: np.ndarray, output_token_ids: np.ndarray) -> bool:
         """Clear the bits of tokens that may not follow ``output_token_ids``; return whether any token is left.

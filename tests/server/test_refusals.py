@@ -51,6 +51,7 @@ def client():
         ({"prompt": "a", "length_penalty": True}, "'length_penalty' is not built"),
         ({"prompt": "a", "allowed_token_ids": [99999]}, "99999"),
         ({"prompt": "a", "allowed_token_ids": []}, "allowed_token_ids"),
+        ({"prompt": "a", "allowed_token_ids": [5], "stop_token_ids": [5], "min_tokens": 1}, "leave no token"),
         ({"prompt": "a", "bad_words": [" "]}, "bad_words"),
         ({"prompt": "a", "truncate_prompt_tokens": 0}, "truncate_prompt_tokens=0"),
         ({"prompt": "a", "priority": 2**40}, "priority: "),

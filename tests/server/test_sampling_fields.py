@@ -71,6 +71,12 @@ def test_constraints_under_vllms_names(client: openai.OpenAI, constraint: dict, 
     assert chat.choices[0].message.content == expected
 
 
+def test_a_constraint_that_leaves_no_token_is_no_fault_of_the_server(client: openai.OpenAI) -> None:
+    extra = {"guided_choice": ["yes"], "allowed_token_ids": [9]}
+    with pytest.raises(openai.BadRequestError, match="The answer cannot go on"):
+        client.completions.create(model="m", prompt=TEXT, extra_body=extra)
+
+
 def test_any_object(client: openai.OpenAI) -> None:
     extra = {"structured_outputs": {"json_object": True}}
     answer = client.completions.create(model="m", prompt=TEXT, max_tokens=20, extra_body=extra)
