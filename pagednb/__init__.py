@@ -6,7 +6,6 @@ Importing it does nothing: each name below is imported at its first use, torch w
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from pagednb.version import VERSION
