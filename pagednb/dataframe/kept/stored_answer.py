@@ -71,7 +71,9 @@ def _packed(completion: CompletionOutput) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _unpacked(fields: dict[str, Any]) -> CompletionOutput:
+def _unpacked(fields: Any) -> CompletionOutput:
+    if not isinstance(fields, dict):
+        raise TypeError("no completion")
     logprobs = fields.pop("logprobs", None)
     if logprobs is not None:
         logprobs = tuple({one[0]: Logprob(*one[1:]) for one in candidates} for candidates in logprobs)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pagednb.dataframe.kept.cache_file import HEADER, KEY_BYTES, MARK, CacheFile
 from pagednb.dataframe.kept.result_cache import MemoryCache, answer_key
-from pagednb.dataframe.kept.stored_answer import pack_answer, unpack_answer
+from pagednb.dataframe.kept.stored_answer import embedding_output, pack_answer, unpack_answer
 from pagednb.errors import OptionError
 from pagednb.outputs import CompletionOutput, Logprob, RequestOutput
 
@@ -198,6 +198,13 @@ def test_two_kernels_may_share_a_file(tmp_path: pathlib.Path) -> None:
         assert len(cache) == 600
 
 
+def test_embeddings_come_back_bit_by_bit() -> None:
+    vector = np.array([0.1, -1e-30, 3e38, 0], dtype=np.float32)
+    [output] = unpack_answer(pack_answer([embedding_output(vector)]))
+    assert output.embedding is not None and output.embedding.dtype == np.float32
+    assert output.embedding.tobytes() == vector.tobytes() and output.text == ""
+
+
 def test_answers_come_back_digit_by_digit() -> None:
     completion = CompletionOutput(
         index=1,
@@ -211,6 +218,17 @@ def test_answers_come_back_digit_by_digit() -> None:
     plain = CompletionOutput(index=0, text="", token_ids=(), finish_reason="stop", stop_reason=7)
     outputs = [RequestOutput(request_id="", prompt=None, prompt_token_ids=(), outputs=(plain, completion))] * 2
     assert unpack_answer(pack_answer(outputs)) == outputs
+    for other in (
+        b'[{"a":1}]',
+        b'[["x"]]',
+        b'["x"]',
+        b'["AAAA"]',
+        b"[1]",
+        b"[[{}]]",
+        b'[[{"token_ids":[],"logprobs":5}]]',
+    ):
+        with pytest.raises((ValueError, LookupError, TypeError)):
+            unpack_answer(other)
     for none in (b"{}", b"[]", b"[[]]", b"3"):
         with pytest.raises(ValueError, match="no answer"):
             unpack_answer(none)
