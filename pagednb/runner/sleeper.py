@@ -62,14 +62,11 @@ class Sleeper:
         """
         if self.state is None:
             return
-        too_little = ""
         try:
             runner = self._build(kept=self._kept, progress=progress)
         except GPUMemoryError as error:
-            too_little = error.message
-        if too_little:  # outside the handler: there the error's frames still hold memory
             hint = "Free what others hold, then wake it up again."
-            raise GPUMemoryError(f"The engine stays asleep. {too_little}", hint=hint)
+            raise GPUMemoryError(f"The engine stays asleep. {error.message}", hint=hint) from None
         try:
             progress(runner.memory.weight_bytes, runner.memory.weight_bytes)  # the last chance to give up
         except BaseException:
