@@ -21,6 +21,7 @@ TOP_FILES = {
     "pagednb.errors",
     "pagednb.forward_batch",
     "pagednb.inputs",
+    "pagednb.interrupt_note",
     "pagednb.outputs",
     "pagednb.request",
     "pagednb.sampling_checks",

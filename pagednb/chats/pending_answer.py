@@ -9,6 +9,7 @@ from typing import Any
 
 from pagednb.chats.turn import Turn
 from pagednb.engine.interrupts import keeping_interrupts
+from pagednb.interrupt_note import show_note
 
 POLL_S = 0.1
 """A kernel can interrupt an awaited cell only when its event loop wakes up."""
@@ -40,8 +41,10 @@ class PendingAnswer:
             while not self._turn.done():
                 with keeping_interrupts():
                     concurrent.futures.wait([self._turn], timeout=POLL_S)
-        except BaseException:
+        except BaseException as error:
             self._stop()
+            if isinstance(error, KeyboardInterrupt):
+                show_note(error, "what came of the answer stays in the chat.")
             raise
         return self._turn.result()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from IPython.display import DisplayHandle, display
 
+from pagednb.interrupt_note import show_note
 from pagednb.notebook.answer_format import ANSWER_FORMATS, AnswerFormat, Bundle
 from pagednb.outputs import RequestOutput
 
@@ -43,10 +44,11 @@ def stream_to_display(
         for output in steps:
             view.grow(_texts(output, opening))
     except BaseException as error:
-        is_interrupt = isinstance(error, KeyboardInterrupt)
-        view.end(_texts(output, opening) if output else [""], note=f"■ {_INTERRUPTED if is_interrupt else _FAILED}")
-        if is_interrupt:  # IPython's hook: sixty lines of our files below the text would tell a person nothing
-            error._render_traceback_ = lambda: ["KeyboardInterrupt: the text so far is kept."]  # type: ignore[attr-defined]
+        if isinstance(error, KeyboardInterrupt):
+            view.end(_texts(output, opening), note=f"■ {_INTERRUPTED}")
+            show_note(error, "the text so far is kept.")
+        else:  # of a prompt that was refused there is nothing to mark
+            view.end(_texts(output, opening), note=f"■ {_FAILED}" if output else None)
         raise
     assert output is not None, "a stream yields at least its finished output"
     view.end(_texts(output, opening), note=_truncation(output))
@@ -87,8 +89,8 @@ def _num_bytes(bundle: Bundle) -> int:
     return sum(len(text.encode()) for text in bundle.values())
 
 
-def _texts(output: RequestOutput, opening: str) -> list[str]:
-    return [opening + completion.text for completion in output.outputs]
+def _texts(output: RequestOutput | None, opening: str) -> list[str]:
+    return [opening + completion.text for completion in output.outputs] if output else [""]
 
 
 def _truncation(output: RequestOutput) -> str | None:

@@ -17,6 +17,7 @@ class ModelList:
 
     models: tuple[LocalModel, ...]
     loaded: str | None
+    is_asleep: bool
 
     @property
     def names(self) -> list[str]:
@@ -25,11 +26,12 @@ class ModelList:
 
     def _rows(self) -> Iterator[tuple[str, str, str, str]]:
         yield "model", "architecture", "size", ""
+        state = "asleep" if self.is_asleep else "loaded"
         for model in self.models:
             size = bytes_text(model.num_bytes)
-            yield model.name, model.architecture, size, "loaded" if model.name == self.loaded else ""
+            yield model.name, model.architecture, size, state if model.name == self.loaded else ""
         if self.loaded is not None and self.loaded not in {model.name for model in self.models}:
-            yield self.loaded, "", "", "loaded"
+            yield self.loaded, "", "", state
 
     def __repr__(self) -> str:
         rows = list(self._rows())
@@ -45,8 +47,6 @@ class ModelList:
 
 def list_models() -> ModelList:
     """Look at what is there now."""
-    return ModelList(tuple(local_models()), _loaded_name())
-
-
-def _loaded_name() -> str | None:
-    return runtime.get_engine().resolved.name if runtime.is_loaded() else None
+    engine = runtime.get_engine() if runtime.is_loaded() else None
+    name = engine.resolved.name if engine else None
+    return ModelList(tuple(local_models()), name, is_asleep=engine is not None and engine.asleep is not None)

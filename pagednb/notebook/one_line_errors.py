@@ -15,13 +15,14 @@ from pagednb.errors import (
     PagednbError,
     SchemaError,
 )
+from pagednb.interrupt_note import show_note
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Show mistakes in the line, and faults that their own sentence explains, without a traceback.
+    """Show mistakes in the line, interrupts, and faults that their own sentence explains, without a traceback.
 
-    Both still fail the cell. A mistake becomes IPython's UsageError; a fault keeps its type. Only a fault inside the
+    All still fail the cell. A mistake becomes IPython's UsageError; a fault keeps its type. Only a fault inside the
     engine keeps its traceback too: there it says where.
     """
     try:
@@ -29,6 +30,10 @@ def one_line_errors() -> Iterator[None]:
     except (OptionError, SchemaError, NotSupportedYetError) as error:
         raise UsageError(str(error)) from None
     except (EngineStepError, EngineDeadError):
+        raise
+    except KeyboardInterrupt as interrupt:
+        if not hasattr(interrupt, "_render_traceback_"):  # whoever knew more has said it
+            show_note(interrupt, "stopped.")
         raise
     except PagednbError as error:
         sentence = f"{type(error).__name__}: {error}"

@@ -127,6 +127,12 @@ def test_an_early_end_keeps_the_text_and_passes_through(shell: RaisingShell, end
     assert last["data"]["text/plain"] == f"word word word \n[■ {note}]"
 
 
+def test_of_a_refused_prompt_nothing_is_shown(shell: RaisingShell) -> None:
+    last = Stream(num_steps=0, step_s=0, ending=RuntimeError("too long")).show(shell)[-1][1]
+    assert last["data"]["text/plain"] == ""
+    assert text_of(last["data"]["text/html"]).strip() == ""
+
+
 def test_a_cut_text_says_so(shell: RaisingShell) -> None:
     shell.names.update(show=stream_to_display, steps=[output_of("abc", finish_reason="length", num=2)])
     shell.run("output = show(steps)")

@@ -18,6 +18,8 @@ from pagednb.errors import (
     EngineStepError,
     ModelLoadError,
 )
+from pagednb.models.local_models import LocalModel
+from pagednb.notebook.model_list import ModelList
 from pagednb.outputs import RequestOutput
 from pagednb.sampling_params import SamplingParams
 
@@ -223,6 +225,20 @@ def test_an_interrupt_passes_through_and_closes_the_stream(shell: RaisingShell, 
     assert engine.num_open_streams == 0
     assert "answer" not in shell.names
     assert shell.names["_llm"] == "before"
+
+
+def test_an_interrupt_of_a_line_is_one_line(shell: RaisingShell, engine: ScriptedEngine) -> None:
+    engine.fault = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        shell.run("%generate hi")
+    assert shell.stdout.strip() == "KeyboardInterrupt: stopped."
+
+
+@pytest.mark.parametrize(("is_asleep", "state"), [(False, "loaded"), (True, "asleep")])
+def test_the_list_says_what_the_loaded_model_does(is_asleep: bool, state: str) -> None:
+    models = (LocalModel("one/model", "LlamaForCausalLM", 2**20), LocalModel("other", "LlamaForCausalLM", 2**20))
+    lines = repr(ModelList(models, "one/model", is_asleep)).splitlines()
+    assert [line.endswith(state) for line in lines] == [False, True, False]
 
 
 def test_llm_delegates_to_the_runtime(shell: RaisingShell, monkeypatch: pytest.MonkeyPatch) -> None:

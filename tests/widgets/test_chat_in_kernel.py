@@ -84,6 +84,7 @@ def test_an_interrupt_of_ask_keeps_what_came(kernel: RealKernel) -> None:
     kernel.interrupt()
     executed = kernel.finish(msg_id)
     assert executed.reply["ename"] == "KeyboardInterrupt"
+    assert executed.reply["traceback"] == ["KeyboardInterrupt: what came of the answer stays in the chat."]
     assert printed(kernel, "chat.turns[-1].state, len(chat.turns[-1].text) > 0") == "stopped True"
     assert printed(kernel, "chat.ask('hello', max_tokens=4).state") == "cut"
 

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from pagednb.dataframe.results.figures import RunFigures
-from pagednb.dataframe.run.interrupt_note import show_note
 from pagednb.dataframe.run.progress import Watch
 from pagednb.errors import RequestCancelledError
+from pagednb.interrupt_note import show_note
 
 POLL_S = 0.1
 GIVE_UP_WAIT_S = 0.5
