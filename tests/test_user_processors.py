@@ -28,8 +28,9 @@ def no_repeats(output: list[int], logits: torch.Tensor) -> torch.Tensor:
 
 def not_of_the_prompt(prompt: list[int], output: list[int], logits: torch.Tensor) -> torch.Tensor:
     """No token of the prompt, and the even ones are less likely in the first half."""
-    logits = logits.index_fill(0, torch.tensor(prompt), float("-inf"))
-    return logits - (torch.arange(len(logits)) % 2 == 0) * (3.0 if len(output) < 8 else 0.0)
+    logits = logits.index_fill(0, torch.tensor(prompt, device=logits.device), float("-inf"))
+    is_even = torch.arange(len(logits), device=logits.device) % 2 == 0
+    return logits - is_even * (3.0 if len(output) < 8 else 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_they_hold_in_any_batch(folder: pathlib.Path, launch_ahead: int, best_de
 
 def test_logprobs_are_those_before_them(llm: LLM) -> None:
     def only(output: list[int], logits: torch.Tensor) -> torch.Tensor:
-        return torch.full_like(logits, float("-inf")).index_fill(0, torch.tensor([7]), 0.0)
+        return torch.full_like(logits, float("-inf")).index_fill(0, torch.tensor([7], device=logits.device), 0.0)
 
     output = llm.generate(PROMPT, dataclasses.replace(GREEDY, logits_processors=[only], logprobs=1))[0].outputs[0]
     assert output.token_ids == (7,) * 16
