@@ -1,4 +1,4 @@
-"""The chat of ``pagednb.chat()`` in a browser: a frame around ``static/chat.js``, which draws all of it.
+"""The chat of ``pagednb.chat()`` in a browser: a frame around ``static/chat``, which draws all of it.
 
 Knows no engine: it shows a ``ChatModel`` and hands it what was pressed. What a new view draws is made at the moment
 somebody asks for it, so a page that was reloaded, an answer on its way included, shows what is. Everything else goes
@@ -29,7 +29,9 @@ from typing import Any, Protocol
 import anywidget
 import traitlets
 
-_STATIC = pathlib.Path(__file__).parent / "static"
+from pagednb.widgets.module import joined_module
+
+_STATIC = pathlib.Path(__file__).parent / "static" / "chat"
 
 
 class ChatModel(Protocol):
@@ -45,7 +47,7 @@ class ChatModel(Protocol):
 class ChatWidget(anywidget.AnyWidget):
     """The views of one chat; they all show the same."""
 
-    _esm = _STATIC / "chat.js"
+    _esm = joined_module(_STATIC)
     _css = _STATIC / "chat.css"
 
     stylesheet = traitlets.Unicode().tag(sync=True)

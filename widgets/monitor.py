@@ -1,6 +1,6 @@
 """The widget of ``pnb.monitor()``: draws frames of an engine, and says when somebody looks at it.
 
-It knows no engine: it is shown plain JSON, whose fields ``static/monitor.js`` reads. The last frame stays in the
+It knows no engine: it is shown plain JSON, whose fields ``static/monitor`` reads. The last frame stays in the
 widget's state, so that a page that is loaded again draws all of it at once.
 """
 
@@ -12,7 +12,9 @@ from typing import Any, Protocol
 import anywidget
 import traitlets
 
-_STATIC = pathlib.Path(__file__).parent / "static"
+from pagednb.widgets.module import joined_module
+
+_STATIC = pathlib.Path(__file__).parent / "static" / "monitor"
 
 
 class Watched(Protocol):
@@ -28,7 +30,7 @@ class Watched(Protocol):
 class MonitorView(anywidget.AnyWidget):
     """Draws the frame that it was shown last."""
 
-    _esm = _STATIC / "monitor.js"
+    _esm = joined_module(_STATIC)
     _css = _STATIC / "monitor.css"
     frame = traitlets.Dict(read_only=True).tag(sync=True)
 

@@ -1,7 +1,7 @@
 """One frame of the monitor: plain JSON that holds everything a view draws, so that a new view needs no history.
 
 Its size is bounded: ``Grid`` has a largest number of cells, and as many requests are listed as a person looks at.
-What the fields mean is said here; ``widgets/static/monitor.js`` reads them.
+What the fields mean is said here; ``widgets/static/monitor`` reads them.
 
 - ``model``: name, dtype and device; "" when none is loaded. ``state``: "working", "idle", "asleep" or "unloaded".
 - ``said``: the same in words, for those who do not see the picture.

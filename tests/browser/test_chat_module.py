@@ -95,7 +95,7 @@ Chat = Callable[..., MountedChat]
 def chat(mounted: Callable[..., MountedWidget]) -> Chat:
     def mount(*turns: dict[str, Any], model: dict[str, Any] | None = MODEL, **options: Any) -> MountedChat:
         state = {**HEAD, "seq": 0, "name": None, "model": model, "turns": list(turns)}
-        return MountedChat(mounted("chat.js", {"stylesheet": stylesheet(), "state": state}, **options))
+        return MountedChat(mounted("chat", {"stylesheet": stylesheet(), "state": state}, **options))
 
     return mount
 
@@ -128,7 +128,7 @@ def test_before_the_first_answer_nothing_is_counted(chat: Chat) -> None:
 def test_a_short_name_is_whole(mounted: Callable[..., MountedWidget], page: Page, width: int) -> None:
     page.set_viewport_size({"width": width + 16, "height": 600})
     state = {"seq": 0, "name": "support", "model": {**MODEL, "name": "organisation/some-long-model-7B"}, "turns": []}
-    view = mounted("chat.js", {"state": {**state, **HEAD}, "stylesheet": ""}).view
+    view = mounted("chat", {"state": {**state, **HEAD}, "stylesheet": ""}).view
     assert view.locator(".pnb-chat-title").evaluate("title => title.scrollWidth <= title.clientWidth")
 
 

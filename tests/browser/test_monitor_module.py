@@ -89,7 +89,7 @@ def look_at(monitor: MountedWidget, cell: int) -> str:
 
 @pytest.fixture
 def monitor(mounted: Callable[..., MountedWidget]) -> MountedWidget:
-    return mounted("monitor.js", {"frame": frame()})
+    return mounted("monitor", {"frame": frame()})
 
 
 def test_it_says_that_it_watches_and_when_it_leaves(monitor: MountedWidget) -> None:
@@ -125,7 +125,7 @@ def test_a_long_list_of_requests_ends_in_a_whole_row(
     page.set_viewport_size({"width": width, "height": 900})
     busy = frame()
     busy["requests"] = [{**busy["requests"][0], "id": number} for number in range(24)]
-    view = mounted("monitor.js", {"frame": busy}).view
+    view = mounted("monitor", {"frame": busy}).view
     expect(view.get_by_role("listitem")).to_have_count(24)
     shown = view.locator(".pnb-monitor-rows").bounding_box()
     row = view.get_by_role("listitem").first.bounding_box()
@@ -155,7 +155,7 @@ def test_pointing_at_a_cell_marks_its_request(monitor: MountedWidget) -> None:
 def test_kinds_of_blocks_differ_without_any_colour(mounted: Callable[..., MountedWidget]) -> None:
     """Seen in shades of grey: how light a cell is in the middle of its left edge and in its middle."""
     for theme in ("light", "dark"):
-        monitor = mounted("monitor.js", {"frame": frame()}, theme=theme)
+        monitor = mounted("monitor", {"frame": frame()}, theme=theme)
         pixels = monitor.page.evaluate(GREY_CELLS, [0, 6, 10, 23])
         assert len({tuple(round(value / 8) for value in cell) for cell in pixels}) == 4, (theme, pixels)
 
@@ -177,7 +177,7 @@ GREY_CELLS = """(cells) => {
 
 
 def test_a_large_pool_is_drawn_in_cells_of_several_blocks(mounted: Callable[..., MountedWidget]) -> None:
-    monitor = mounted("monitor.js", {"frame": frame(many_blocks())})
+    monitor = mounted("monitor", {"frame": frame(many_blocks())})
     expect(monitor.view.get_by_text("20,000 blocks of 4 tokens, 5 a cell")).to_be_visible()
     assert look_at(monitor, 2) == "Blocks 11 to 15\n5 with one owner\namong the owners: 0"
     monitor.page.keyboard.press("End")
@@ -203,7 +203,7 @@ def test_frames_change_what_is_there_and_add_nothing(monitor: MountedWidget) -> 
 
 
 def test_before_the_first_frame_it_waits(mounted: Callable[..., MountedWidget]) -> None:
-    expect(mounted("monitor.js", {"frame": {}}).view.get_by_text("Waiting for the kernel …")).to_be_visible()
+    expect(mounted("monitor", {"frame": {}}).view.get_by_text("Waiting for the kernel …")).to_be_visible()
 
 
 @pytest.mark.parametrize("is_announced", [True, False])
@@ -217,7 +217,7 @@ def test_a_restarted_kernel_works_no_longer(monitor: MountedWidget, is_announced
 
 
 def test_names_are_text(mounted: Callable[..., MountedWidget]) -> None:
-    monitor = mounted("monitor.js", {"frame": frame() | {"model": "<img src=x onerror=alert(1)>"}})
+    monitor = mounted("monitor", {"frame": frame() | {"model": "<img src=x onerror=alert(1)>"}})
     expect(monitor.view.locator(".pnb-monitor-title")).to_have_text("<img src=x onerror=alert(1)>")
     expect(monitor.view.locator("img")).to_have_count(0)
 
@@ -233,7 +233,7 @@ def test_screen_readers_have_it_in_words(monitor: MountedWidget) -> None:
 def test_it_fits_and_follows_the_theme(
     mounted: Callable[..., MountedWidget], screenshot: Callable[..., object], theme: Theme, width: int
 ) -> None:
-    monitor = mounted("monitor.js", {"frame": frame()}, theme=theme)
+    monitor = mounted("monitor", {"frame": frame()}, theme=theme)
     monitor.page.set_viewport_size({"width": width, "height": 900})
     expect(monitor.view.locator("canvas")).to_be_visible()
     assert monitor.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,4 +1,4 @@
-"""What a browser shows of a chat, kept up in Python by the messages that it gets; as strict as chat.js is lenient."""
+"""What a browser shows of a chat, kept up in Python by the messages that it gets; as strict as the page is lenient."""
 
 from __future__ import annotations
 

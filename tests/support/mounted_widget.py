@@ -1,4 +1,5 @@
-"""A widget's ES module on a page of its own, with a fake anywidget model: no Jupyter, no kernel, milliseconds.
+"""A widget's ES module, or the folder of its parts, on a page of its own, with a fake anywidget model: no Jupyter, no
+kernel, milliseconds.
 
 The page and its files come from a route of the browser, so nothing listens and nothing leaves the process. Its origin
 is ``localhost``, which browsers trust as they trust https: the clipboard works.
@@ -10,6 +11,8 @@ import pathlib
 from typing import Any, Literal
 
 from playwright.sync_api import Locator, Page, Route
+
+from pagednb.widgets.module import joined_module
 
 ORIGIN = "http://localhost:1"
 HOST_SCRIPT = pathlib.Path(__file__).with_name("mount_host.js")
@@ -49,11 +52,13 @@ class MountedWidget:
             is_light=str(theme == "light").lower(),
             name=theme.capitalize(),
         )
-        style = module.with_suffix(".css")
+        is_folder = module.is_dir()
+        script = joined_module(module) if is_folder else module.read_text()
+        style = module / f"{module.name}.css" if is_folder else module.with_suffix(".css")
         files = {
             "page.html": (html, "text/html"),
             "host.js": (HOST_SCRIPT.read_text(), "text/javascript"),
-            "widget.js": (module.read_text(), "text/javascript"),
+            "widget.js": (script, "text/javascript"),
             "widget.css": (style.read_text() if style.exists() else "", "text/css"),
         }
         page.emulate_media(color_scheme=theme)
