@@ -34,6 +34,7 @@ OPTIONS = {
     "IdentityProvider.token": "",
     "ServerApp.disable_check_xsrf": True,  # so that tests may end kernels without a browser
     "ServerApp.shutdown_no_activity_timeout": FORGOTTEN_S,
+    "ZMQChannelsWebsocketConnection.iopub_msg_rate_limit": 1e6,  # beyond 1,000 a second outputs would be dropped
     "MappingKernelManager.cull_idle_timeout": FORGOTTEN_S,
     "LabApp.extension_manager": "readonly",  # the other one asks a package index
     "LabApp.expose_app_in_browser": True,  # as window.jupyterapp, for what has no button
