@@ -34,7 +34,9 @@ OPTIONS = {
     "IdentityProvider.token": "",
     "ServerApp.disable_check_xsrf": True,  # so that tests may end kernels without a browser
     "ServerApp.shutdown_no_activity_timeout": FORGOTTEN_S,
-    "ZMQChannelsWebsocketConnection.iopub_msg_rate_limit": 1e6,  # beyond 1,000 a second outputs would be dropped
+    # beyond 1,000 messages or a megabyte a second outputs would be dropped
+    "ZMQChannelsWebsocketConnection.iopub_msg_rate_limit": 1e6,
+    "ZMQChannelsWebsocketConnection.iopub_data_rate_limit": 1e9,
     "MappingKernelManager.cull_idle_timeout": FORGOTTEN_S,
     "LabApp.extension_manager": "readonly",  # the other one asks a package index
     "LabApp.expose_app_in_browser": True,  # as window.jupyterapp, for what has no button
