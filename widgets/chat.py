@@ -29,6 +29,7 @@ from typing import Any, Protocol
 import anywidget
 import traitlets
 
+from pagednb.widgets.heard import heard_where_sent
 from pagednb.widgets.module import joined_module
 
 _STATIC = pathlib.Path(__file__).parent / "static" / "chat"
@@ -57,4 +58,5 @@ class ChatWidget(anywidget.AnyWidget):
         """``stylesheet``: the rules of the HTML that the model's turns hold."""
         self.chat_model = chat_model
         super().__init__(stylesheet=stylesheet)
+        heard_where_sent(self)
         self.on_msg(lambda _, message, buffers: chat_model.handle(message))

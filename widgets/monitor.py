@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import anywidget
 import traitlets
 
+from pagednb.widgets.heard import heard_where_sent
 from pagednb.widgets.module import joined_module
 
 _STATIC = pathlib.Path(__file__).parent / "static" / "monitor"
@@ -37,6 +38,7 @@ class MonitorView(anywidget.AnyWidget):
     def __init__(self, watched: Watched) -> None:
         super().__init__()
         self._watched = watched
+        heard_where_sent(self)
         self.on_msg(self._hear)
 
     def show(self, frame: dict[str, Any]) -> bool:

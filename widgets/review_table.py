@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import ipywidgets as widgets
 
+from pagednb.widgets.heard import heard_where_sent
+
 PAGE_ROWS = 20
 MAX_CHARACTERS = 2_000
 """Of a text; more than a person reads, and a page of long documents does not choke the browser."""
@@ -138,8 +140,8 @@ class _Line:
         self._row = 0
         self._is_drawing = False
         options = [("", None), *((str(label), label) for label in model.labels)]
-        self.button = widgets.Button(layout=looks.button, style=looks.button_style)
-        self.choice = widgets.Dropdown(options=options, layout=looks.choice)
+        self.button = heard_where_sent(widgets.Button(layout=looks.button, style=looks.button_style))
+        self.choice = heard_where_sent(widgets.Dropdown(options=options, layout=looks.choice))
         self.said = widgets.HTML(layout=looks.said)
         self.box = widgets.HBox([self.button, self.choice, self.said], layout=looks.line)
         self.button.on_click(lambda _: self._accept())
@@ -183,6 +185,6 @@ class _Line:
 
 
 def _button(description: str, tooltip: str, press: Any) -> Any:
-    button = widgets.Button(description=description, tooltip=tooltip, layout={"width": "auto"})
+    button = heard_where_sent(widgets.Button(description=description, tooltip=tooltip, layout={"width": "auto"}))
     button.on_click(lambda _: press())
     return button

@@ -43,6 +43,7 @@ assert job.is_done and len(threads) == 1, (job, threads)
 assert 0 < job.partial()["generated"].notna().sum() < len(rows), job
 """
 ASK = {"method": "custom", "content": {"type": "ask", "text": "the quick brown fox"}}
+DRAW = {"method": "custom", "content": {"type": "draw"}}
 STOP = {"method": "custom", "content": {"type": "stop"}}
 CLICK = {"method": "custom", "content": {"event": "click"}}
 
@@ -148,6 +149,37 @@ def test_a_chat_beside_a_job_is_stopped_by_its_button(rows: RealKernel, *, is_th
     rows.run("assert chat.turns[-1].text")
     assert {message["msg_type"] for message in published} <= {"status", "comm_msg"}
     assert sum(kind_of(message) == "patch" for message in published) <= 15 * seconds + 5
+
+
+def test_a_chat_is_heard_after_the_page_was_closed_and_opened_again(rows: RealKernel) -> None:
+    """The first page's shell ended with it; the answer it asked for goes on, and the second page can stop it."""
+    first, second = rows.create_subshell(), rows.create_subshell()
+    if first is None or second is None:
+        pytest.skip("this ipykernel has no subshells")
+    rows.run("chat = pnb.chat(temperature=0, max_tokens=900)")
+    comm_id = rows.comm_id("chat.widget")
+    rows.drain(rows.send_comm(comm_id, ASK, subshell_id=first))
+    rows.delete_subshell(first)
+    drawn = rows.drain(rows.send_comm(comm_id, DRAW, subshell_id=second))
+    assert "state" in [kind_of(message) for message in drawn]
+    assert "patch" in [kind_of(message) for message in rows.published_within(0.5)]
+    rows.drain(rows.send_comm(comm_id, STOP, subshell_id=second))
+    rows.run("assert chat.turns[-1].state == 'stopped', chat.turns")
+
+
+def test_a_chat_answers_while_a_cell_runs(rows: RealKernel) -> None:
+    subshell_id = rows.create_subshell()
+    if subshell_id is None:
+        pytest.skip("this ipykernel has no subshells")
+    rows.run("chat = pnb.chat(temperature=0, max_tokens=900)")
+    comm_id = rows.comm_id("chat.widget")
+    msg_id = rows.start("time.sleep(3)\nstates = [turn.state for turn in chat.turns]")
+    rows.wait_for(msg_id, "execute_input")
+    rows.drain(rows.send_comm(comm_id, ASK, subshell_id=subshell_id))
+    assert "patch" in [kind_of(message) for message in rows.published_within(0.5)]
+    rows.drain(rows.send_comm(comm_id, STOP, subshell_id=subshell_id))
+    rows.reply_to(msg_id)
+    rows.run("assert states == ['done', 'stopped'], states")
 
 
 def kind_of(message: dict[str, Any]) -> str | None:

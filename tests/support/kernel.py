@@ -83,11 +83,11 @@ class RealKernel:
         info = self.reply_to(self._client.kernel_info())
         if "kernel subshells" not in info.get("supported_features", ()):
             return None
-        request = self._client.session.msg("create_subshell_request")
-        self._client.control_channel.send(request)
-        reply = self._client.get_control_msg(timeout=TIMEOUT_S)["content"]
-        assert reply["status"] == "ok", reply
-        return str(reply["subshell_id"])
+        return str(self._control("create_subshell_request")["subshell_id"])
+
+    def delete_subshell(self, subshell_id: str) -> None:
+        """End a shell that ``create_subshell`` started, as JupyterLab does when it closes a notebook."""
+        self._control("delete_subshell_request", subshell_id=subshell_id)
 
     def complete(self, code: str) -> list[str]:
         """Return what the Tab key offers at the end of ``code``."""
@@ -111,6 +111,12 @@ class RealKernel:
         """Start a new process in the place of the one that ended, for the same front end."""
         self._manager.restart_kernel(now=True)
         self._client.wait_for_ready(timeout=TIMEOUT_S)
+
+    def _control(self, kind: str, **content: Any) -> Message:
+        self._client.control_channel.send(self._client.session.msg(kind, content))
+        reply = self._client.get_control_msg(timeout=TIMEOUT_S)["content"]
+        assert reply["status"] == "ok", reply
+        return dict(reply)
 
     def reply_to(self, msg_id: str) -> Message:
         """Wait for the cell's reply."""

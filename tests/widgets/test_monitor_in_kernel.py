@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from support.kernel import Message, real_kernel
 
 SET_UP = """
@@ -48,3 +49,16 @@ def test_it_draws_a_working_cell_and_leaves_with_the_extension() -> None:
         kernel.run("%unload_ext pagednb")
         assert kernel.run("print(names())").stdout == "[]\n"
         assert frames_in(kernel.published_within(1.5)) == []
+
+
+def test_a_view_is_heard_after_the_page_was_closed_and_opened_again() -> None:
+    with real_kernel() as kernel:
+        first, second = kernel.create_subshell(), kernel.create_subshell()
+        if first is None or second is None:
+            pytest.skip("this ipykernel has no subshells")
+        kernel.run(SET_UP)
+        view = kernel.comm_id("monitor.view")
+        kernel.drain(kernel.send_comm(view, WATCH, subshell_id=first))
+        kernel.delete_subshell(first)
+        kernel.drain(kernel.send_comm(view, LEAVE, subshell_id=second))
+        assert kernel.run("print(monitor)").stdout == "<pagednb monitor: not watching>\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.kernel import real_kernel
 
 SET_UP = """
@@ -15,6 +16,7 @@ review = pnb.frame(labelled()).review("team", labels=["a", "b"])
 review
 """
 CLICK = {"method": "custom", "content": {"event": "click"}}
+CHOOSE_FIRST = {"method": "update", "state": {"index": 1}, "buffer_paths": []}
 CHOOSE_LAST = {"method": "update", "state": {"index": 2}, "buffer_paths": []}
 
 
@@ -33,3 +35,16 @@ def test_clicks_decide_and_the_cell_run_again_finds_them() -> None:
         assert again.stdout.strip() == "{0: 'a', 1: 'b', 20: 'a'}"
         kernel.press("review.table.undo", CLICK)
         assert kernel.run("print(review.num_reviewed)").stdout.strip() == "2"
+
+
+def test_clicks_are_heard_after_the_page_was_closed_and_opened_again() -> None:
+    with real_kernel() as kernel:
+        first, second = kernel.create_subshell(), kernel.create_subshell()
+        if first is None or second is None:
+            pytest.skip("this ipykernel has no subshells")
+        kernel.run(SET_UP + REVIEW)
+        choice = kernel.comm_id("review.table.lines[0].choice")
+        kernel.drain(kernel.send_comm(choice, CHOOSE_LAST, subshell_id=first))
+        kernel.delete_subshell(first)
+        kernel.drain(kernel.send_comm(choice, CHOOSE_FIRST, subshell_id=second))
+        assert kernel.run("print(review.frame['team_reviewed'][0])").stdout.strip() == "a"
