@@ -152,6 +152,8 @@ def test_a_reloaded_page_shows_the_conversation_and_the_rest_of_the_answer(lab: 
     expect(again.turns.first).to_contain_text("Tell me a story")
     shown = again.answers.last.inner_text()
     expect(again.answers.last).not_to_have_text(shown, timeout=SLOW_MS)  # it goes on
+    again.action("stop").click()
+    expect(again.turns.last).to_contain_text("Stopped")
 
 
 def test_asked_in_the_cell_that_shows_it(lab: Lab) -> None:

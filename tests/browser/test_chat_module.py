@@ -178,7 +178,6 @@ def test_an_answer_grows_and_stop_ends_it(chat: Chat) -> None:
     assert [message["type"] for message in shown.pressed] == ["ask"], "one answer at a time"
     shown.composer.press("Escape")
     assert shown.pressed[-1] == {"type": "stop"}
-    shown.widget.page.wait_for_timeout(450)  # a click right behind the question counts as its second one
     shown.action("stop").click()
     assert shown.pressed[-2:] == [{"type": "stop"}] * 2
     shown.settle(turn("a1", "One two", state="stopped"))
@@ -194,6 +193,47 @@ def test_a_double_click_on_send_does_not_stop(chat: Chat, page: Page) -> None:
     shown.begin(turn("q1", "Hello"), growing("a1"))
     shown.action("stop").click()
     assert [message["type"] for message in shown.pressed] == ["ask"]
+
+
+def test_stop_is_heard_while_the_answer_pushes_the_button_down(chat: Chat, page: Page) -> None:
+    shown = chat()
+    shown.composer.fill("Hello")
+    shown.composer.press("Enter")
+    shown.begin(turn("q1", "Hello"), growing("a1"))
+    shown.composer.fill("a draft")
+    place = shown.action("stop").bounding_box()
+    assert place is not None
+    page.mouse.move(place["x"] + 5, place["y"] + 5)
+    page.mouse.down()
+    shown.patch("a1", "<p>One</p><p>two</p><p>three</p>")
+    expect(shown.turn("a1")).to_contain_text("three")
+    page.mouse.up()
+    assert shown.pressed[1:] == [{"type": "stop"}]
+
+
+def test_a_press_on_stop_never_sends_the_draft(chat: Chat, page: Page) -> None:
+    shown = chat()
+    shown.begin(turn("q1", "Hello"), growing("a1"))
+    shown.composer.fill("a draft")
+    shown.action("stop").hover()
+    page.mouse.down()
+    shown.settle(turn("a1", "One", state="stopped"))
+    expect(shown.action("send")).to_be_visible()
+    page.mouse.up()
+    assert shown.pressed == [{"type": "stop"}]
+    shown.action("send").click()
+    assert shown.pressed[1:] == [{"type": "ask", "text": "a draft"}]
+
+
+def test_a_key_on_the_button_stops_and_sends(chat: Chat) -> None:
+    shown = chat()
+    shown.begin(turn("q1", "Hello"), growing("a1"))
+    shown.action("stop").press("Enter")
+    assert shown.pressed == [{"type": "stop"}]
+    shown.settle(turn("a1", "One", state="stopped"))
+    shown.composer.fill("Hello")
+    shown.action("send").press("Space")
+    assert shown.pressed[1:] == [{"type": "ask", "text": "Hello"}]
 
 
 def test_thoughts_are_folded(chat: Chat) -> None:

@@ -5,6 +5,7 @@ import { Announcer } from "./announcer.js";
 import { Counters } from "./counters.js";
 import { copy, h, iconButton, setIcon } from "./elements.js";
 import { Field } from "./field.js";
+import { GoButton } from "./go.js";
 import { OptionsPanel } from "./options.js";
 import { TurnView } from "./turn.js";
 
@@ -13,7 +14,6 @@ import { TurnView } from "./turn.js";
  * @typedef {import("./shapes.js").Turn} Turn
  */
 
-const STOP_GUARD_MS = 400; // a double click on Send is no wish to stop
 const PATIENCE_MS = 1500;
 const CONFIRM_MS = 4000;
 const READING_MS = 8000;
@@ -32,7 +32,6 @@ export class ChatView {
     this.isStale = false;
     this.isBusy = false;
     this.isPinned = true; // to the end of the log
-    this.sentAt = -Infinity;
     /** @type {string | null} */
     this.unheard = null; // a question that the kernel has not taken yet
     /** @type {TurnView[]} */
@@ -111,9 +110,11 @@ export class ChatView {
     this.field = new Field(shape, () => this.ask());
     this.field.area.setAttribute("aria-label", "Message");
     this.field.area.addEventListener("input", () => this.drawSend());
-    this.go = iconButton("send", "Send", () => (this.isBusy ? this.stop() : this.ask()));
-    this.go.classList.add("pnb-chat-go");
-    const box = h("div", { className: "pnb-chat-composer" }, this.field.area, this.go);
+    this.go = new GoButton(
+      () => this.ask(),
+      () => this.send({ type: "stop" }),
+    );
+    const box = h("div", { className: "pnb-chat-composer" }, this.field.area, this.go.element);
     box.addEventListener("click", (/** @type {Event} */ event) => event.target === box && this.field.area.focus());
     return box;
   }
@@ -137,14 +138,9 @@ export class ChatView {
     if (this.isBusy || !text.trim()) return;
     this.unheard = text;
     this.field.text = "";
-    this.sentAt = performance.now();
     this.isPinned = true;
     this.send({ type: "ask", text });
     this.drawSend();
-  }
-
-  stop() {
-    if (performance.now() - this.sentAt > STOP_GUARD_MS) this.send({ type: "stop" });
   }
 
   /** Ask once, in the button itself: a second press clears. */
@@ -331,14 +327,7 @@ export class ChatView {
   }
 
   drawSend() {
-    const [name, label] = this.isBusy ? ["stop", "Stop (Esc)"] : ["send", "Send"];
-    if (this.go.dataset.action !== name) {
-      setIcon(this.go, /** @type {"stop" | "send"} */ (name));
-      this.go.dataset.action = name;
-      this.go.title = label;
-      this.go.setAttribute("aria-label", label);
-    }
-    this.go.classList.toggle("pnb-chat-idle", !this.isBusy && !this.field.text.trim());
+    this.go.draw({ isBusy: this.isBusy, isEmpty: !this.field.text.trim() });
   }
 
   /** @param {string} text */
