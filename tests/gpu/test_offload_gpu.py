@@ -42,6 +42,7 @@ KINDS = (
 )
 LOGPROBS = SamplingParams(temperature=0.0, logprobs=3, ignore_eos=True)
 LATE_CYCLES = 300_000  # about 0.2 ms: longer than a tiny model's layers
+VERY_LATE_CYCLES = 300_000_000  # about 0.2 s: longer than a busy host takes from one line to the next
 MEMORY_SLACK_BYTES = 64 * 2**20
 
 
@@ -179,7 +180,8 @@ def test_copies_are_launched_without_waiting(folder):
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_who_does_not_wait_for_a_late_copy_reads_something_else(folder, late_copies, waits):
+def test_who_does_not_wait_for_a_late_copy_reads_something_else(folder, late_copies, monkeypatch, waits):
+    monkeypatch.setitem(globals(), "LATE_CYCLES", VERY_LATE_CYCLES)
     offloaded = load(folder, 3)._offloaded
     with torch.inference_mode():
         offloaded.begin()
