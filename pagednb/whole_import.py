@@ -11,6 +11,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import ModuleType
 
+from pagednb.interrupts import keeping_interrupts
+
 POLL_S = 0.1
 """An interrupt that was made by another thread is heard between two waits only."""
 
@@ -26,7 +28,8 @@ def import_whole(name: str) -> ModuleType:
     module = importer.submit(importlib.import_module, name)
     try:
         while not module.done():
-            wait([module], timeout=POLL_S)
+            with keeping_interrupts():
+                wait([module], timeout=POLL_S)
         return module.result()
     finally:
         importer.shutdown(wait=module.done())

@@ -21,7 +21,7 @@ TOP_FILES = {
     "pagednb.errors",
     "pagednb.forward_batch",
     "pagednb.inputs",
-    "pagednb.interrupt_note",
+    "pagednb.interrupts",
     "pagednb.outputs",
     "pagednb.request",
     "pagednb.sampling_checks",
@@ -176,6 +176,8 @@ FORBIDDEN_CALLS = {
     "torch.use_deterministic_algorithms",
 }
 TRAINING_SCRIPTS = {"pagednb.embedded_model.train"}
+# while the main thread waits, a tenth of a second at a time, and then it is given back
+BORROWS_A_HANDLER = "pagednb.interrupts"
 MAX_LINES = 400
 
 
@@ -260,7 +262,8 @@ def test_libraries_stay_in_their_rooms(module: str) -> None:
 def test_a_guest_changes_no_process_state(module: str) -> None:
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Call) and module not in TRAINING_SCRIPTS:
-            assert ast.unparse(node.func) not in FORBIDDEN_CALLS, f"{module}:{node.lineno}"
+            allowed = {"signal.signal"} if module == BORROWS_A_HANDLER else set()
+            assert ast.unparse(node.func) not in FORBIDDEN_CALLS - allowed, f"{module}:{node.lineno}"
         if isinstance(node, (ast.Assign, ast.AugAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             assert not any("os.environ" in ast.unparse(target) for target in targets), f"{module}:{node.lineno}"

@@ -8,8 +8,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from pagednb.chats.turn import Turn
-from pagednb.engine.interrupts import keeping_interrupts
-from pagednb.interrupt_note import show_note
+from pagednb.interrupts import keeping_interrupts, show_note
 
 POLL_S = 0.1
 """A kernel can interrupt an awaited cell only when its event loop wakes up."""

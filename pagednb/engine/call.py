@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from pagednb.engine.input_processor import InputProcessor
-from pagednb.engine.interrupts import keeping_interrupts
 from pagednb.engine.loop import EngineLoop
 from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, AbortAcknowledged, Failure, Mailbox, News
 from pagednb.engine.output_processor import OutputProcessor
@@ -20,6 +19,7 @@ from pagednb.engine.stop_strings import StopScanner
 from pagednb.engine.submission import Submission
 from pagednb.engine.token_prompt import Prompt, TokenPrompt
 from pagednb.errors import ContextLengthError, PromptError
+from pagednb.interrupts import keeping_interrupts
 from pagednb.outputs import RequestOutput
 from pagednb.request import Pooling, Request
 from pagednb.sampling_params import SamplingParams

@@ -22,6 +22,7 @@ from pagednb.engine.mailbox import GIVE_UP_WAIT_S, WAIT_SLICE_S, Mailbox
 from pagednb.engine.rare_collections import RARE_COLLECTIONS
 from pagednb.engine.submission import Submission
 from pagednb.engine.switch_interval import SHORT_TURNS
+from pagednb.interrupts import keeping_interrupts
 from pagednb.sleep_state import SleepLevel, SleepState
 
 T = TypeVar("T")
@@ -232,7 +233,8 @@ def _receive(replies: queue.SimpleQueue[T], each_slice: Callable[[], None]) -> T
     """Wait for one reply in slices, so that Ctrl-C works."""
     while True:
         try:
-            return replies.get(timeout=WAIT_SLICE_S)
+            with keeping_interrupts():
+                return replies.get(timeout=WAIT_SLICE_S)
         except queue.Empty:
             each_slice()
 

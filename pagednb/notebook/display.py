@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from IPython.display import DisplayHandle, display
 
-from pagednb.interrupt_note import show_note
+from pagednb.interrupts import show_note
 from pagednb.notebook.answer_format import ANSWER_FORMATS, AnswerFormat, Bundle
 from pagednb.outputs import RequestOutput
 

@@ -15,7 +15,7 @@ from pagednb.errors import (
     PagednbError,
     SchemaError,
 )
-from pagednb.interrupt_note import show_note
+from pagednb.interrupts import show_note
 
 
 @contextlib.contextmanager

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.gpu
 
 TOO_LONG_S = 5.0
 """Far more than an interrupt takes (0.1 s), and far less than the work that it ends."""
-SLACK_MIB = 200
-"""Kernels that Triton and torch loaded stay in a process's context."""
+MAX_SHARE_LEFT = 0.01
+"""Of what a loaded engine holds; the code of kernels and libraries stays in a process's context."""
 
 
 def ask(num_rows: int, max_tokens: int) -> str:
@@ -106,7 +106,7 @@ def test_unload_ext_gives_the_gpu_back(first: RealKernel, folder: pathlib.Path) 
     after = used_mib()
     print(f"{before} MiB before, {loaded} loaded, {after} after")
     assert loaded - before > 10_000
-    assert after - before < SLACK_MIB
+    assert after - before < MAX_SHARE_LEFT * (loaded - before)
 
 
 @pytest.mark.parametrize("begins", ["", "await __import__('asyncio').sleep(0)\n"], ids=["plain", "awaiting"])

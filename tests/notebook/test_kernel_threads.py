@@ -13,7 +13,7 @@ TOO_LONG_S = 5.0
 """Far more than an interrupt takes (0.1 s), and far less than the work that it ends."""
 
 SET_UP = """
-import threading, time
+import asyncio, threading, time
 import ipywidgets
 import pandas as pd
 import pagednb as pnb
@@ -69,8 +69,10 @@ def rows(kernel: RealKernel) -> Iterator[RealKernel]:
         "pnb.runtime.get_engine().generate(rows.text.tolist(), pnb.SamplingParams(max_tokens=100))",
     ],
 )
-def test_an_interrupt_gives_the_prompt_back(rows: RealKernel, cell: str) -> None:
-    msg_id = rows.start(f"print('running', flush=True)\n{cell}")
+@pytest.mark.parametrize("begins", ["", "await asyncio.sleep(0)\n"], ids=["plain", "in an awaiting cell"])
+def test_an_interrupt_gives_the_prompt_back(rows: RealKernel, begins: str, cell: str) -> None:
+    """A cell that awaits anything runs under another handler of SIGINT, which only tells the event loop."""
+    msg_id = rows.start(f"print('running', flush=True)\n{begins}{cell}")
     rows.wait_for(msg_id, "stream")
     time.sleep(0.3)
     asked_s = time.perf_counter()

@@ -17,7 +17,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from pagednb.dataframe.results.figures import RunFigures
 from pagednb.dataframe.run.progress import Watch
 from pagednb.errors import RequestCancelledError
-from pagednb.interrupt_note import show_note
+from pagednb.interrupts import keeping_interrupts, show_note
 
 POLL_S = 0.1
 GIVE_UP_WAIT_S = 0.5
@@ -118,7 +118,8 @@ class Job(Generic[Result]):
         while not self._outcome.done():
             if left_s <= 0:
                 raise TimeoutError(f"{self!r} was not done in {timeout} s.")
-            concurrent.futures.wait([self._outcome], timeout=min(POLL_S, left_s))
+            with keeping_interrupts():
+                concurrent.futures.wait([self._outcome], timeout=min(POLL_S, left_s))
             left_s -= POLL_S
 
     async def _result_async(self) -> Result:

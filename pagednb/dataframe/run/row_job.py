@@ -20,9 +20,8 @@ from pagednb.dataframe.run.encoder import EncodedRow, PromptEncoder, Truncation
 from pagednb.dataframe.run.equal_rows import EqualRows
 from pagednb.dataframe.run.rows_under_way import RowsUnderWay
 from pagednb.dataframe.run.task import Answer, RowFailure, RowTask
-from pagednb.engine.interrupts import keeping_interrupts
 from pagednb.errors import PagednbError
-from pagednb.interrupt_note import show_note
+from pagednb.interrupts import keeping_interrupts, show_note
 
 if TYPE_CHECKING:
     from pagednb.engine.llm_engine import LLMEngine

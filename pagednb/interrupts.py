@@ -1,0 +1,87 @@
+"""Interrupts: those that would be lost, or heard too late, and what a user reads of them.
+
+A KeyboardInterrupt that arrives while the main thread runs a finaliser or the callback of a weak reference, which the
+garbage collector may start anywhere, is printed and dropped: the cell runs on as if nobody had pressed Stop. And in a
+cell that awaits anything, as below ``asyncio.run``, SIGINT only tells the event loop to cancel the cell, which the loop
+cannot do while the cell waits for the engine instead of awaiting it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def keeping_interrupts() -> Iterator[None]:
+    """Raise, at the end of the block, a KeyboardInterrupt that was dropped in it or that only an event loop heard of.
+
+    For the main thread, where interrupts arrive; on others it does nothing. The process's hook for unraisable
+    exceptions, and such a handler of SIGINT, are borrowed for the block, which must be short (a slice of waiting) and
+    await nothing; they hear of everything as before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    lost: list[object] = []
+    with _noting_drops(lost), _noting_cancellations(lost):
+        yield
+    if lost:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _noting_drops(lost: list[object]) -> Iterator[None]:
+    previous = sys.unraisablehook
+
+    def note(unraisable: Any) -> None:
+        if unraisable.exc_type is KeyboardInterrupt:
+            lost.append(unraisable.exc_type)
+        else:
+            previous(unraisable)
+
+    sys.unraisablehook = note
+    try:
+        yield
+    finally:
+        sys.unraisablehook = previous
+
+
+@contextlib.contextmanager
+def _noting_cancellations(lost: list[object]) -> Iterator[None]:
+    previous = signal.getsignal(signal.SIGINT)
+    if not callable(previous) or previous is signal.default_int_handler or not _is_in_event_loop():
+        yield
+        return
+
+    def note(signal_number: int, frame: Any) -> None:
+        lost.append(signal_number)  # not raised here: that could skip the line below that gives the handler back
+        previous(signal_number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def show_note(interrupt: BaseException, note: str) -> None:
+    """Add a note, and have IPython show it instead of a stack whose formatting can take longer than the interrupt.
+
+    ``interrupt`` is a KeyboardInterrupt, or the CancelledError that an awaited cell gets.
+    """
+    interrupt.add_note(note)
+    interrupt._render_traceback_ = lambda: [f"{type(interrupt).__name__}: {note}"]  # type: ignore[attr-defined]
