@@ -13,8 +13,6 @@ from collections.abc import Iterator
 
 from pagednb.config import EMBEDDED_MODEL
 
-"""The name of the demonstration model inside the package."""
-
 _WEIGHTS = ("*.safetensors", "*.bin")
 
 
