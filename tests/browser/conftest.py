@@ -16,8 +16,11 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from support.jupyter_lab import JupyterLab, jupyter_lab
 from support.lab_notebook import Lab
+from support.mounted_chat import ANSWER, HEAD, MODEL, Chat, MountedChat, turn
 from support.mounted_widget import MountedWidget
 from support.page_watch import PageWatch
+
+from pagednb.rendering.stylesheet import stylesheet
 
 HERE = pathlib.Path(__file__).parent
 OUTPUT = HERE / "output"
@@ -92,6 +95,24 @@ def mounted(page: Page) -> Callable[..., MountedWidget]:
         return MountedWidget(page, WIDGET_FILES / module, state, **options)
 
     return mount
+
+
+@pytest.fixture
+def chat(mounted: Callable[..., MountedWidget]) -> Chat:
+    """Mount a chat with these turns."""
+
+    def mount(*turns: dict[str, Any], model: dict[str, Any] | None = MODEL, **options: Any) -> MountedChat:
+        state = {**HEAD, "seq": 0, "name": None, "model": model, "turns": list(turns)}
+        return MountedChat(mounted("chat", {"stylesheet": stylesheet(), "state": state}, **options))
+
+    return mount
+
+
+@pytest.fixture
+def talked(chat: Chat) -> MountedChat:
+    """Two questions with their answers."""
+    first = [turn("q1", "What is <b>this</b>?"), turn("a1", ANSWER, ("a1", "a1b"), thinking="Let me see.")]
+    return chat(*first, turn("q2", "More?"), turn("a2", "Enough."))
 
 
 @pytest.fixture(scope="session")
