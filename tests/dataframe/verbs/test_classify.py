@@ -1,52 +1,23 @@
-"""``classify``, ``filter`` and ``score``: what is asked, what it costs, what comes back, what is refused."""
+"""``classify`` and ``filter``: what it costs, what is asked and what comes back."""
 
 from __future__ import annotations
 
-import asyncio
-import enum
-import json
 import pathlib
-import threading
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from support.fake_engine import FakeEngine, fake_logprob
+from support.fake_engine import FakeEngine
+from support.tickets import LABELS, TICKETS, WORDS, prompts_of, share
 from support.tiny_models import tiny_tokenizer
 
 from pagednb import runtime
 from pagednb.dataframe.accessor import frame
 from pagednb.dataframe.labels.tokens import LabelTokenizer
-from pagednb.dataframe.run.job import Job
 from pagednb.dataframe.run.task import EncodedPrompt
 from pagednb.engine.tokenization import TextCodec
-from pagednb.errors import (
-    CheckpointError,
-    NotSupportedYetError,
-    OptionError,
-    RowErrors,
-    RowErrorsWarning,
-    TemplateError,
-)
-
-LABELS = ["billing", "tech", "other"]
-TICKETS = pd.DataFrame(
-    {"text": ["late", "broken", None, "late"], "gold": ["other", "tech", None, "x"]}, index=[1, 1, 2, 2]
-)
-Team = enum.Enum("Team", {"a": "it support", "b": "sales"})
-WORDS = "Answer with one of these labels:\n- billing\n- tech\n- other\n\n"
-
-
-def prompts_of(engine: FakeEngine) -> list[str]:
-    return [bytes(prompt).decode() for call in engine.calls for prompt in call.prompts]
-
-
-def share(prompt: str, labels: list[str]) -> np.ndarray:
-    """Probabilities of labels whose first bytes differ."""
-    weights = np.exp([fake_logprob(prompt.encode(), label.encode()[0]) for label in labels])
-    return weights / weights.sum()
-
+from pagednb.errors import OptionError
 
 # --- what it costs
 
@@ -197,215 +168,9 @@ def test_nothing_stays_behind_of_an_earlier_run(engine: FakeEngine) -> None:
     assert list(other.columns)[2:5] == ["label", "label_confidence", "label_probs"]
 
 
-def test_scores_of_named_answers(engine: FakeEngine) -> None:
-    choices = {"bad": 0, "Fair": 0.5, "good": 1}
-    result = frame(TICKETS).score("Rate {text}", choices=choices, into="mood")
-    words = "Answer with one of these:\n- bad\n- Fair\n- good\n\n"
-    expected = share(f"{words}Rate late", list(choices))
-    assert result["mood"].iloc[0] == pytest.approx(expected @ [0, 0.5, 1])
-    assert result["mood_probs"].iloc[0] == pytest.approx(dict(zip(choices, expected, strict=True)))
-    assert str(result["mood"].dtype) == "Float64" and result["mood"].iloc[2] is pd.NA
-    numbers = frame(TICKETS).score("Rate {text}", choices=[0.5, 10, 2], probs=False)
-    assert list(numbers.columns) == ["text", "gold", "score"]
-    assert numbers["score"].iloc[0] == pytest.approx(
-        share("Answer with one of these:\n- 0.5\n- 10\n- 2\n\nRate late", ["0.5", "10", "2"]) @ [0.5, 10, 2]
-    )
-
-
-def test_scores_keep_their_answers_as_texts(engine: FakeEngine) -> None:
-    result = frame(TICKETS).score("text", scale=np.array([1, 3]).tolist())
-    assert list(result["score_probs"].iloc[0]) == ["1", "2", "3"]
-    json.dumps(frame(TICKETS).score("text", choices=np.array([1.5, 2])).attrs)
-    json.dumps(frame(TICKETS).classify("text", labels=np.array(LABELS), min_confidence=np.float32(0.5)).attrs)
-
-
-# --- runs
-
-
-def test_the_same_cell_again_costs_nothing(engine: FakeEngine, tmp_path: pathlib.Path) -> None:
-    options: dict[str, Any] = {"labels": ["ab", "a", "b"], "probs": True}
-    first = frame(TICKETS).classify("text", **options)
-    again = frame(TICKETS).classify("text", **options)
-    assert again.attrs["pagednb"]["computed"] == 0
-    pd.testing.assert_frame_equal(first, again)
-    other = frame(TICKETS).classify("text", labels=["ab", "b", "a"])
-    assert other.attrs["pagednb"]["computed"] == 2
-    json.dumps(first.attrs)
-
-
-def test_a_checkpoint_goes_on_and_knows_its_labels(engine: FakeEngine, tmp_path: pathlib.Path) -> None:
-    pytest.importorskip("pyarrow")
-    options: dict[str, Any] = {"labels": ["ab", "a", "b"], "multi": False, "cache": False, "checkpoint": tmp_path}
-    first = frame(TICKETS).classify("text", sample=1, **options)
-    assert first["label"].notna().sum() == 1
-    full = frame(TICKETS).classify("text", **options)
-    assert full.attrs["pagednb"]["resumed"] == 1
-    assert full["label"].notna().tolist() == [True, True, False, True]
-    again = frame(TICKETS).classify("text", probs=True, **options)
-    assert again.attrs["pagednb"]["computed"] == 0
-    with pytest.raises(CheckpointError, match="labels"):
-        frame(TICKETS).classify("text", **{**options, "labels": ["ab", "c"]})
-
-
-def test_jobs_and_awaitables(engine: FakeEngine) -> None:
-    expected = frame(TICKETS).classify("text", labels=LABELS)
-    job = frame(TICKETS).classify("text", labels=LABELS, background=True, cache=False)
-    assert isinstance(job, Job)
-    assert job.partial()["label"].cat.categories.tolist() == LABELS
-    assert job.result()["label"].tolist()[:2] == expected["label"].tolist()[:2]
-
-    async def ask() -> list[Any]:
-        verbs = frame(TICKETS)
-        runs = (verbs.aclassify("text", labels=LABELS), verbs.afilter("{text}?"), verbs.ascore("text", scale=(1, 3)))
-        return list(await asyncio.gather(*runs))
-
-    labels, kept, scores = asyncio.run(ask())
-    assert labels["label"].equals(expected["label"])
-    assert "keep" in kept and "score" in scores
-
-
-def test_failed_rows_can_be_retried(engine: FakeEngine) -> None:
-    engine.resolved.max_model_len = engine.geometry.max_model_len = 200
-    data = pd.DataFrame({"text": ["late", "x" * 300, "broken"]}, index=[0, 0, 1])
-    for options in ({"probs": True}, {"multi": True}):
-        engine.resolved.max_model_len = engine.geometry.max_model_len = 200
-        with pytest.warns(RowErrorsWarning, match="1 of 3 rows failed"):
-            before = frame(data).classify("text", labels=LABELS, into="team", **options)  # type: ignore[arg-type]
-        engine.resolved.max_model_len = engine.geometry.max_model_len = 2000
-        after = frame(before).retry("team")
-        whole = frame(data).classify("text", labels=LABELS, into="team", cache=False, **options)  # type: ignore[arg-type]
-        pd.testing.assert_frame_equal(after, whole)
-
-
-def test_an_aborted_request_fails_its_row_alone(engine: FakeEngine) -> None:
-    engine.abort_share = 1.0
-    with pytest.warns(RowErrorsWarning, match="3 of 4 rows failed"):
-        result = frame(TICKETS).classify("text", labels=["ab", "a"])
-    assert result["label"].isna().all() and result["label"].cat.categories.tolist() == ["ab", "a"]
-    with pytest.raises(RowErrors):
-        frame(TICKETS).filter("text", errors="raise", into="other")
-
-
-# --- what is refused
-
-
-def test_labels_that_no_token_tells_apart_are_named(engine: FakeEngine) -> None:
-    encode = engine.encode
-    engine.encode = lambda texts, **options: encode([text.lower() for text in texts], **options)  # type: ignore[method-assign]
-    with pytest.raises(OptionError, match="The labels 'tech' and 'Tech' are the same tokens"):
-        frame(TICKETS).classify("text", labels=["tech", "other", "Tech"])
-    with pytest.raises(OptionError, match="goes on with the end token"):
-        frame(TICKETS).classify("text", labels=["a", "a\0", "b"])
-
-
 def test_long_rows_are_cut_with_room_for_their_label(engine: FakeEngine) -> None:
     engine.resolved.max_model_len = engine.geometry.max_model_len = 300
     data = pd.DataFrame({"text": ["x" * 1000]})
     result = frame(data).classify("Ticket: {text}!", labels=["tech", "technical", "other"], truncate="right")
     assert result["label"].notna().all() and result.attrs["pagednb"]["truncated"] == 1
     assert all(bytes(prompt).decode().split("!")[0].endswith("x…") for prompt in engine.calls[0].prompts)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({}, "labels=None"),
-        ({"labels": "billing"}, "labels='billing'"),
-        ({"labels": 3}, "labels=3"),
-        ({"labels": ["a"]}, "There is one label"),
-        ({"labels": ["a", "a"]}, "comes twice"),
-        ({"labels": ["a", " "]}, "blank"),
-        ({"labels": ["a", 1]}, "Give '1'"),
-        ({"labels": ["a", None]}, "is no text.*Leave it out"),
-        ({"labels": ["a", float("nan")]}, "is no text.*dropna"),
-        ({"labels": Team}, "Give 'it support'"),
-        ({"labels": Literal["a", "b"]}, "is a type. Give its values: typing.get_args"),
-        ({"labels": {"a", "b"}}, "labels= is a set.*sorted"),
-        ({"labels": frozenset("ab")}, "labels= is a set"),
-        ({"labels": ["a", "b"], "multi": "no"}, "multi='no'.*True or False"),
-        ({"labels": ["a", "b"], "probs": 1}, "probs=1"),
-        ({"labels": ["a", "b"], "confidence": "False"}, "confidence='False'"),
-        ({"labels": ["a", "\ud800"]}, "surrogate"),
-        ({"labels": {"a": 3, "b": None}}, "description of 'a'"),
-        ({"labels": ["a", "b"], "min_confidence": 2}, "min_confidence=2"),
-        ({"labels": ["a", "b"], "min_confidence": "high"}, "min_confidence='high'"),
-        ({"labels": ["a", "b"], "calibrate": True}, "calibrate=True"),
-        ({"labels": ["a", "b"], "into": ""}, "into=''"),
-        ({"labels": ["a", "b"], "errors": "ignore"}, "errors='ignore'"),
-        ({"labels": ["a", "b"], "system": "Be brief."}, "no chat template"),
-        ({"labels": ["a", "b"], "system": 3}, "system=3"),
-        ({"labels": ["a", "b"], "examples": [1]}, "examples of type list"),
-        ({"labels": ["a", "b"], "examples": TICKETS}, "no column 'label'"),
-        ({"labels": ["a", "b"], "examples": TICKETS, "into": "gold"}, "NA in a column"),
-        ({"labels": ["a", "b"], "examples": TICKETS.iloc[:1], "into": "gold"}, "has the label 'other'"),
-        ({"labels": ["a", "b"], "temperature": 1.0}, "temperature= has no meaning"),
-        ({"labels": ["a", "b"], "sampling_params": None}, "sampling_params= has no meaning"),
-        ({"labels": ["a", "b"], "calibrated": 1}, "Did you mean 'calibrate'"),
-        ({"labels": ["a", "b"], "min_conf": 0.9}, "Did you mean 'min_confidence'"),
-        ({"labels": ["a", "b"], "xyz": 0.9}, "Known options: .*min_confidence"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_before_any_work(engine: FakeEngine, options: Any, message: str) -> None:
-    with pytest.raises(OptionError, match=message):
-        frame(TICKETS).classify("text", **options)
-    assert engine.calls == []
-
-
-def test_examples_without_the_columns_of_the_template(engine: FakeEngine) -> None:
-    examples = pd.DataFrame({"txt": ["a"], "label": ["billing"]})
-    with pytest.raises(TemplateError, match=r"Of the examples: .*'text'\. Name their columns"):
-        frame(TICKETS).classify("{text}", labels=LABELS, examples=examples)
-
-
-def test_what_is_not_built_yet(engine: FakeEngine) -> None:
-    engine.added_tokens = {ord("~"): "<think>"}
-    with pytest.raises(NotSupportedYetError, match="leaves the model thinking"):
-        frame(TICKETS).classify("{text}~", labels=LABELS)
-    with pytest.raises(NotSupportedYetError, match="examples= with multi=True"):
-        frame(TICKETS).classify("text", labels=["a"], multi=True, examples=TICKETS)
-
-
-def test_results_can_be_saved_whatever_numbers_the_options_are(engine: FakeEngine, tmp_path: pathlib.Path) -> None:
-    result = frame(TICKETS).score("text", scale=(np.int64(1), np.int64(3)))
-    result.to_parquet(tmp_path / "scored.parquet")
-    assert json.dumps(result.attrs)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({}, "needs scale= or choices="),
-        ({"scale": (1, 3), "choices": [1, 2]}, "Give one of the two"),
-        ({"choices": [1, 1]}, "The choice '1' comes twice"),
-        ({"choices": [10**400, 1]}, "is no number"),
-        ({"scale": (3, 1)}, r"scale=\(3, 1\)"),
-        ({"scale": (0, 0.5)}, "two whole numbers"),
-        ({"scale": (0, 1000)}, "1001 steps"),
-        ({"choices": ["bad", "good"]}, "is no number"),
-        ({"choices": [1, float("nan")]}, "is no number"),
-        ({"choices": {"bad": "x"}}, "is no number"),
-        ({"choices": [1]}, "at least 2"),
-        ({"choices": [1, True]}, "is no number"),
-        ({"choices": 5}, "choices=5"),
-        ({"choices": {1, 2}}, "choices= is a set"),
-        ({"scale": (1, 3), "probs": "yes"}, "probs='yes'"),
-    ],
-)
-def test_what_makes_no_scale(engine: FakeEngine, options: Any, message: str) -> None:
-    with pytest.raises(OptionError, match=message):
-        frame(TICKETS).score("text", **options)
-    assert engine.calls == []
-
-
-def test_calibration_runs_with_the_rows_and_costs_nothing_the_second_time(engine: FakeEngine) -> None:
-    options: dict[str, Any] = {"labels": LABELS, "calibrate": "contextual"}
-    caller, threads = threading.current_thread(), []
-    engine.on_submit = lambda: threads.append(threading.current_thread())
-    first = frame(TICKETS).classify("text", **options, background=True).result(10)
-    assert len(engine.calls) == 2 and caller not in threads
-    again = frame(TICKETS).classify("text", **options)
-    pd.testing.assert_frame_equal(first, again)
-    assert sum(len(call.submitted) for call in engine.calls) == 5  # three prompts without content, two rows
-    empty = frame(TICKETS.iloc[:0]).classify("text", **{**options, "labels": ["x", "y"]})
-    assert empty["label"].cat.categories.tolist() == ["x", "y"]
-    assert sum(len(call.submitted) for call in engine.calls) == 5
