@@ -17,10 +17,21 @@ from collections.abc import Iterator
 from typing import Any
 
 
+class InterruptedTask(KeyboardInterrupt, asyncio.CancelledError):
+    """A KeyboardInterrupt in a task of an event loop, and no other: to asyncio it is a cancelled task.
+
+    A bare one would pass through the loop and end it, which in a kernel is the end of the kernel.
+    """
+
+
+InterruptedTask.__name__ = KeyboardInterrupt.__name__  # what notebooks show, and tell their front ends
+
+
 @contextlib.contextmanager
 def keeping_interrupts() -> Iterator[None]:
     """Raise, at the end of the block, a KeyboardInterrupt that was dropped in it or that only an event loop heard of.
 
+    In a task of that loop it is an ``InterruptedTask``; in a callback, which no task awaits, a CancelledError.
     For the main thread, where interrupts arrive; on others it does nothing. The process's hook for unraisable
     exceptions, and such a handler of SIGINT, are borrowed for the block, which must be short (a slice of waiting) and
     await nothing; they hear of everything as before.
@@ -28,15 +39,15 @@ def keeping_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    lost: list[object] = []
+    lost: list[type[BaseException]] = []
     with _noting_drops(lost), _noting_cancellations(lost):
         yield
     if lost:
-        raise KeyboardInterrupt
+        raise lost[0]
 
 
 @contextlib.contextmanager
-def _noting_drops(lost: list[object]) -> Iterator[None]:
+def _noting_drops(lost: list[type[BaseException]]) -> Iterator[None]:
     previous = sys.unraisablehook
 
     def note(unraisable: Any) -> None:
@@ -53,14 +64,14 @@ def _noting_drops(lost: list[object]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _noting_cancellations(lost: list[object]) -> Iterator[None]:
+def _noting_cancellations(lost: list[type[BaseException]]) -> Iterator[None]:
     previous = signal.getsignal(signal.SIGINT)
     if not callable(previous) or previous is signal.default_int_handler or not _is_in_event_loop():
         yield
         return
 
     def note(signal_number: int, frame: Any) -> None:
-        lost.append(signal_number)  # not raised here: that could skip the line below that gives the handler back
+        lost.append(_what_loops_survive())  # raised here it could skip the line below that gives the handler back
         previous(signal_number, frame)
 
     signal.signal(signal.SIGINT, note)
@@ -76,6 +87,11 @@ def _is_in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _what_loops_survive() -> type[BaseException]:
+    """Return what ends the code that runs in the event loop, but not the loop."""
+    return asyncio.CancelledError if asyncio.current_task() is None else InterruptedTask
 
 
 def show_note(interrupt: BaseException, note: str) -> None:

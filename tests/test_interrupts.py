@@ -137,6 +137,39 @@ def test_below_asyncio_run_the_first_interrupt_ends_the_wait():
         asyncio.run(wait())
 
 
+def test_a_task_of_the_loop_ends_as_cancelled_and_the_loop_goes_on():
+    """A KeyboardInterrupt would pass through the loop, which in a kernel is the end of the kernel."""
+
+    async def wait() -> None:
+        with keeping_interrupts():
+            press()
+        raise AssertionError("it was to raise")
+
+    async def cell() -> list[bool]:
+        tasks = [asyncio.create_task(wait())]
+        await asyncio.wait(tasks)
+        return [task.cancelled() for task in tasks]
+
+    loop = asyncio.new_event_loop()
+    with quiet_handler(), contextlib.closing(loop):
+        assert loop.run_until_complete(cell()) == [True]
+
+
+def test_a_callback_of_the_loop_ends_and_the_loop_goes_on():
+    def wait() -> None:
+        with keeping_interrupts():
+            press()
+        raise AssertionError("it was to raise")
+
+    loop = asyncio.new_event_loop()
+    ended: list[type[BaseException]] = []
+    loop.set_exception_handler(lambda loop, context: ended.append(type(context["exception"])))
+    loop.call_soon(wait)
+    with quiet_handler(), contextlib.closing(loop):
+        loop.run_until_complete(asyncio.sleep(0))
+    assert ended == [asyncio.CancelledError]
+
+
 def test_without_a_loop_the_handler_is_left_alone():
     with quiet_handler() as heard, keeping_interrupts():
         press()

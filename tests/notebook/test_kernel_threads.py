@@ -87,6 +87,24 @@ def test_an_interrupt_gives_the_prompt_back(rows: RealKernel, begins: str, cell:
         rows.run("assert not job.is_done, 'the interrupt ends the wait, not the job'")
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "await asyncio.gather(label(), asyncio.sleep(0.1))",
+        "await asyncio.wait_for(label(), 60)",
+        "task = asyncio.create_task(label())\nawait asyncio.sleep(0.1)",
+    ],
+)
+def test_an_interrupt_of_a_task_that_blocks_ends_the_cell_and_not_the_kernel(rows: RealKernel, cell: str) -> None:
+    rows.run("async def label():\n    rows.llm.generate(**ask)")
+    msg_id = rows.start(f"print('running', flush=True)\n{cell}")
+    rows.wait_for(msg_id, "stream")
+    time.sleep(0.3)
+    rows.interrupt()
+    assert rows.reply_to(msg_id)["ename"] in ("KeyboardInterrupt", "CancelledError")
+    rows.drain(msg_id)
+
+
 def test_a_job_publishes_nothing_under_a_foreign_cell(rows: RealKernel) -> None:
     rows.run("job = start_job()")
     printing = rows.run("for i in range(5):\n    print(i, flush=True)\n    time.sleep(0.05)")
