@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
-import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_engine import FakeEngine
+from support.listening_engine import HEAD, TAIL, TEMPLATE, ListeningEngine, prompts_of, rows, use_fake
 
-from pagednb import SamplingParams, runtime
+from pagednb import SamplingParams
 from pagednb.dataframe.accessor import frame
 from pagednb.dataframe.aggregation.prompt import NOTE
 from pagednb.dataframe.aggregation.reduction import packed
@@ -26,61 +25,11 @@ from pagednb.dataframe.run.progress import ProgressOption
 from pagednb.errors import NotSupportedYetError, OptionError, RowErrors, RowErrorsWarning, TemplateError
 
 LISTS = pd.Series([["a"]], dtype=pd.ArrowDtype(pa.list_(pa.string())))
-HEAD, TAIL = "List these: ", " Be exact."
-TEMPLATE = HEAD + "{text}" + TAIL
-
-
-def numbers_in(prompt: str) -> str:
-    """An answer that names all rows that its prompt is about, as ranges such as <3> or <5-9>."""
-    numbers = sorted(
-        number
-        for first, last in re.findall(r"<(\d+)(?:-(\d+))?>", prompt)
-        for number in range(int(first), int(last or first) + 1)
-    )
-    assert len(set(numbers)) == len(numbers), f"read twice: {prompt}"
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and ranges[-1][1] == number - 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    return "".join(f"<{a}-{b}>" if a < b else f"<{a}>" for a, b in ranges)
-
-
-class ListeningEngine(FakeEngine):
-    """Answers with the rows it was asked about, and keeps the prompts of each round."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(answer=self._listen, **options)
-        self.think = numbers_in
-        self.rounds: dict[int, list[str]] = {}
-
-    def _listen(self, prompt: str) -> str:
-        self.rounds.setdefault(len(self.calls) - 1, []).append(prompt)
-        return self.think(prompt)
 
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ListeningEngine:
     return use_fake(monkeypatch)
-
-
-def use_fake(monkeypatch: pytest.MonkeyPatch, **options: Any) -> ListeningEngine:
-    engine = ListeningEngine(**options)
-    monkeypatch.setattr(runtime._RUNTIME, "name_to_kept", {})
-    monkeypatch.setattr(runtime, "get_engine", lambda: engine)
-    monkeypatch.setenv("PAGEDNB_PROGRESS", "0")
-    return engine
-
-
-def rows(num_rows: int, padding: int = 0) -> pd.DataFrame:
-    texts = [f"<{number}>" + "." * padding for number in range(num_rows)]
-    return pd.DataFrame({"text": texts, "team": [f"t{number % 3}" for number in range(num_rows)]}, index=[7] * num_rows)
-
-
-def prompts_of(engine: ListeningEngine) -> list[list[str]]:
-    """The prompts of each round."""
-    return [engine.rounds.get(number, []) for number in range(len(engine.calls))]
 
 
 def test_rows_that_fit_make_one_call(engine: ListeningEngine) -> None:
@@ -101,107 +50,6 @@ def test_more_rows_make_a_tree_and_each_is_read_once(engine: ListeningEngine) ->
     figures = last_run().figures
     assert (figures.rows, figures.rows_done, figures.failed) == (300, 300, 0)
     assert figures.computed == figures.finished == sum(map(len, rounds))
-
-
-def test_groups_are_answered_apart_and_in_order(engine: ListeningEngine) -> None:
-    data = rows(40, padding=20).assign(team=[f"t{2 - number % 3}" for number in range(40)])
-    result = frame(data).agg(TEMPLATE, by="team", token_budget=290, max_tokens=60)
-    assert max(map(len, prompts_of(engine))) > 3
-    assert result.index.tolist() == ["t0", "t1", "t2"] and result.index.name == "team"
-    assert result.name == "aggregated"
-    for team, answer in result.items():
-        expected = [number for number in range(40) if data["team"].iloc[number] == team]
-        assert answer == "".join(f"<{number}>" for number in expected)
-    assert result.attrs["pagednb"]["failed"] == 0 and result.attrs["pagednb"]["verb"] == "agg"
-
-
-@given(
-    data=st.data(),
-    sizes=st.lists(st.integers(0, 60), max_size=60),
-    keys=st.lists(st.sampled_from(["a", "b", None, "c"]), min_size=60, max_size=60),
-)
-@settings(max_examples=40, deadline=None)
-def test_random_rows_are_all_read(data: st.DataObject, sizes: list[int], keys: list[str | None]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        engine = use_fake(patch, has_chat_template=data.draw(st.booleans()), seed=len(sizes))
-        texts = [None if size % 7 == 6 else f"<{number}>" + "é" * (size // 2) for number, size in enumerate(sizes)]
-        table = pd.DataFrame({"text": pd.array(texts, dtype="string"), "key": keys[: len(sizes)]})
-        budget = data.draw(st.integers(900, 1200))
-        result = frame(table).agg(TEMPLATE, by="key", token_budget=budget, max_tokens=200, truncate="error")
-        expected = table.groupby("key", dropna=False)["text"].apply(lambda group: "".join(group.dropna()))
-        assert result.index.equals(expected.index)
-        for answer, text in zip(result, expected, strict=True):
-            assert (answer if text else "") == numbers_in(text)
-            assert pd.isna(answer) == (text == "")
-        assert all(len(prompt.encode()) <= budget for prompts in prompts_of(engine) for prompt in prompts)
-
-
-def test_columns_of_by_are_the_groups_and_stand_anywhere(engine: ListeningEngine) -> None:
-    engine.think = lambda prompt: ""
-    data = rows(4).assign(year=[2020, 2020, 2021, 2021], team="x")
-    result = frame(data).agg(
-        "{team} in {year:d}: {text} ({year}), {text!r} of {team}", by=["team", "year"], into="told"
-    )
-    assert result.index.names == ["team", "year"] and result.name == "told"
-    assert min(prompts_of(engine)[0]) == "x in 2020: <0> (2020), '<0>'\n\n<1> (2020), '<1>' of x"
-
-
-@pytest.mark.parametrize("by", ["team", ["team"], np.array([1, 0, 1]), [9, 9, 9], lambda label: label])
-def test_by_is_what_groupby_takes(engine: ListeningEngine, by: Any) -> None:
-    data = rows(3)
-    result = frame(data).agg(TEMPLATE, by=by)
-    assert result.index.equals(data.groupby(by)["text"].size().index)
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [
-        [1, "x", 1, None, "x"],
-        [True, False, None, True, False],
-        [1.5, np.nan, 1.5, np.inf, 2.0],
-        pd.Categorical(["q", None, "q", "p", None], categories=["z", "q", "p"]),
-        pd.to_datetime(["2020", "2021", None, "2020", None]),
-        pd.array([1, None, 1, 2, None], dtype="Int64"),
-        pd.arrays.IntervalArray.from_tuples([(0, 1), (0, 1), (1, 2), (1, 2), (0, 1)]),
-    ],
-    ids=lambda keys: type(keys[0]).__name__,
-)
-def test_keys_of_any_kind(engine: ListeningEngine, keys: Any) -> None:
-    data = rows(5).assign(key=pd.Series(keys, index=rows(5).index))
-    result = frame(data).agg(TEMPLATE, by="key")
-    expected = [group for _, group in data.groupby("key", dropna=False, observed=True)["text"]]
-    assert len(result) == len(expected) == data["key"].nunique(dropna=False)
-    for answer, group in zip(result, expected, strict=True):
-        assert answer == numbers_in("".join(group))
-
-
-def test_multiindexes_and_series(engine: ListeningEngine) -> None:
-    index = pd.MultiIndex.from_tuples([("a", 1), ("b", 1), ("a", 2)], names=["x", "y"])
-    series = pd.Series(["<0>", "<1>", "<2>"], index=index)
-    assert frame(series).agg(TEMPLATE.replace("text", ""), by="x").to_dict() == {"a": "<0><2>", "b": "<1>"}
-    both = frame(series).agg("All: {}", by=["y", "x"])
-    assert both.to_dict() == {(1, "a"): "<0>", (1, "b"): "<1>", (2, "a"): "<2>"}
-
-
-def test_keys_that_are_missing_make_a_group(engine: ListeningEngine) -> None:
-    data = rows(5).assign(team=["b", None, "a", np.nan, "b"])
-    result = frame(data).agg(TEMPLATE, by="team")
-    assert result.tolist() == ["<2>", "<0><4>", "<1><3>"]
-    assert result.index.isna().tolist() == [False, False, True]
-
-
-def test_groups_without_texts_and_frames_without_rows(engine: ListeningEngine) -> None:
-    data = rows(4).assign(team=pd.Categorical(["a", "a", "b", "b"], categories=["c", "b", "a"]))
-    data["text"] = ["<0>", None, None, None]
-    result = frame(data).agg(TEMPLATE, by="team")
-    assert result.index.tolist() == ["b", "a"]
-    assert result.isna().tolist() == [True, False] and result["a"] == "<0>"
-    assert result.attrs["pagednb"]["missing"] == 3
-    empty = frame(data.iloc[:0]).agg(TEMPLATE, by="team")
-    assert len(empty) == 0 and empty.name == "aggregated"
-    assert pd.isna(frame(data.iloc[:0]).agg(TEMPLATE))
-    assert pd.isna(frame(data.iloc[1:]).agg(TEMPLATE))
-    assert len(engine.calls) == 1
 
 
 def test_one_row_is_asked_about_too(engine: ListeningEngine) -> None:
@@ -396,9 +244,9 @@ def test_frames_of_other_libraries_have_one_answer(engine: ListeningEngine) -> N
     assert frame(data).agg(TEMPLATE) == "<0><2>"
     assert frame(data["text"]).agg("All: {}") == "<0><2>"
     assert asyncio.run(frame(data).aagg(TEMPLATE)) == "<0><2>"
-    for rows in (frame(data), frame(data["text"])):
+    for each in (frame(data), frame(data["text"])):
         with pytest.raises(NotSupportedYetError, match="by="):
-            rows.agg("All: {}", by="team")
+            each.agg("All: {}", by="team")
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=80), st.integers(1, 40))
