@@ -19,6 +19,8 @@ from pagednb.errors import ModelLoadError
 TEXT = "the quick <s> fox, naïve 😀</s> don't  STOP 123"
 CHAT = [{"role": "user", "content": TEXT}]
 MODELS = {"llama": "llama3.1", "qwen2": "qwen2", "qwen3": "qwen3", "gpt2": "gpt2", "opt": "opt", "mistral": "mistral"}
+SUFFIXES = {"PreTrainedTokenizer": ("Fast",), "TokenizersBackend": ("",)}
+"""Classes that files name in one form only; the others come with and without Fast."""
 
 
 def write_tokenizer(folder: pathlib.Path, model_type: str, **settings: Any) -> pathlib.Path:
@@ -44,15 +46,18 @@ def without_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)
 
 
-@pytest.mark.parametrize("suffix", ["", "Fast"])
-@pytest.mark.parametrize("known", tokenization._KNOWN_CHOICES, ids=" ".join)
+@pytest.mark.parametrize(
+    ("model_type", "name"),
+    [
+        (model_type, name + suffix)
+        for model_type, name in tokenization._KNOWN_CHOICES
+        for suffix in SUFFIXES.get(name, ("", "Fast"))
+    ],
+)
 def test_a_known_class_is_what_auto_tokenizer_chooses(
-    known: tuple[str, str], suffix: str, tmp_path: pathlib.Path, request: pytest.FixtureRequest
+    model_type: str, name: str, tmp_path: pathlib.Path, request: pytest.FixtureRequest
 ) -> None:
-    model_type, name = known
-    if (name, suffix) in (("PreTrainedTokenizer", ""), ("TokenizersBackend", "Fast")):
-        pytest.skip("no file names that class")
-    folder = write_tokenizer(tmp_path, model_type, tokenizer_class=name + suffix)
+    folder = write_tokenizer(tmp_path, model_type, tokenizer_class=name)
     expected = transformers.AutoTokenizer.from_pretrained(folder)
     request.getfixturevalue("without_auto")
     ours = load(folder, model_type).tokenizer
