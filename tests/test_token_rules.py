@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from support.core_engine import CoreEngine
+from support.core_engine import CoreEngine, crowded_engine
 from support.tiny_models import VOCAB_SIZE, tiny_model
 
 from pagednb import LLM, SamplingParams
@@ -104,15 +104,7 @@ def test_rules_hold_whatever_else_is_in_the_batch(folder: pathlib.Path, launch_a
     rules = TokenRules(VOCAB_SIZE, allowed=range(10, 60), banned=[[12], [20, 21], [500, 1]])
     prompts = [[5, 6, 7, 8] * k for k in (1, 3, 5, 9)]
     params = SamplingParams(temperature=1.5, max_tokens=30, ignore_eos=True)
-    engine = CoreEngine(
-        folder,
-        device=best_device,
-        launch_ahead=launch_ahead,
-        max_model_len=96,
-        num_gpu_blocks_override=24,
-        block_size=4,
-        decode_steps=4,
-    )
+    engine = crowded_engine(folder, device=best_device, launch_ahead=launch_ahead)
     ids = [engine.add(prompt, params, token_rules=rules if k % 2 else None) for k, prompt in enumerate(prompts)]
     outputs = [update.output_token_ids.tolist() for update in engine.finish(ids)]
     for output in outputs[1::2]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from support.core_engine import CoreEngine
+from support.core_engine import CoreEngine, crowded_engine
 from support.tiny_models import VOCAB_SIZE, tiny_model
 
 from pagednb import LLM, SamplingParams
@@ -71,15 +71,7 @@ def test_they_change_what_is_sampled(llm: LLM, folder: pathlib.Path) -> None:
 def test_they_hold_in_any_batch(folder: pathlib.Path, launch_ahead: int, best_device: str) -> None:
     bound = dataclasses.replace(GREEDY, logits_processors=[no_repeats, not_of_the_prompt])
     prompts = [list(range(5, 5 + n)) for n in (3, 9, 17, 30)]
-    engine = CoreEngine(
-        folder,
-        device=best_device,
-        launch_ahead=launch_ahead,
-        max_model_len=96,
-        block_size=4,
-        num_gpu_blocks_override=24,
-        decode_steps=4,
-    )
+    engine = crowded_engine(folder, device=best_device, launch_ahead=launch_ahead)
     outputs = engine.tokens(prompts, [bound, GREEDY, bound, GREEDY])
     assert outputs[0::2] == [expected_tokens(folder, prompt) for prompt in prompts[0::2]]
     assert outputs[1::2] == CoreEngine(folder, device=best_device, max_model_len=96).tokens(prompts[1::2], [GREEDY] * 2)

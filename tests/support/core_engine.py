@@ -97,3 +97,8 @@ class CoreEngine:
         )
         self.scheduler.add(request)
         return self._num_requests
+
+
+def crowded_engine(folder: pathlib.Path, **options: Any) -> CoreEngine:
+    """An engine with blocks for 96 tokens in all, so that requests wait or are preempted; four decode steps in one."""
+    return CoreEngine(folder, max_model_len=96, block_size=4, num_gpu_blocks_override=24, decode_steps=4, **options)
