@@ -9,12 +9,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from pagednb.interrupts import keeping_interrupts
+from pagednb.engine.core import EngineCore
+from pagednb.engine.loop import EngineLoop
+from pagednb.interrupts import InterruptedTask, keeping_interrupts
 
 
 class Dying:
@@ -110,6 +112,14 @@ def in_event_loop(function: Any) -> Any:
         loop.close()
 
 
+def raised_by(function: Callable[[], object]) -> type[BaseException] | None:
+    try:
+        function()
+    except BaseException as error:  # noqa: BLE001  that is the question
+        return type(error)
+    return None
+
+
 def test_an_interrupt_that_only_a_loop_heard_of_is_raised_after_the_block():
     def wait() -> str:
         handler = signal.getsignal(signal.SIGINT)
@@ -135,6 +145,24 @@ def test_below_asyncio_run_the_first_interrupt_ends_the_wait():
 
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(wait())
+
+
+def test_a_load_hears_what_comes_while_the_waiting_thread_reads_the_tokenizer():
+    def load() -> None:
+        is_read = threading.Event()
+
+        def build() -> EngineCore:
+            is_read.wait()
+            raise AssertionError("nobody wants it any longer")
+
+        def read() -> None:
+            press()
+            is_read.set()
+
+        EngineLoop().start(build, while_waiting=read)
+
+    with quiet_handler():
+        assert in_event_loop(lambda: raised_by(load)) is InterruptedTask
 
 
 def test_a_task_of_the_loop_ends_as_cancelled_and_the_loop_goes_on():

@@ -12,6 +12,7 @@ from pagednb.engine.core import EngineCore
 from pagednb.engine.faults import dead_error
 from pagednb.engine.loop import EngineLoop
 from pagednb.errors import RequestCancelledError
+from pagednb.interrupts import keeping_interrupts
 
 if TYPE_CHECKING:
     from pagednb.engine.tokenization import TextCodec
@@ -35,7 +36,8 @@ def build_engine(
 
     def wait() -> None:
         if not codecs:
-            codecs.append(builder.load_codec(resolved))
+            with keeping_interrupts():
+                codecs.append(builder.load_codec(resolved))
         watch.show()
 
     try:

@@ -143,7 +143,8 @@ class EngineLoop:
         """End the thread and free the device; waiting callers get EngineDeadError. Safe to call twice."""
         self.stop()
         while self._thread is not None and self._thread.is_alive():
-            self._thread.join(WAIT_SLICE_S)
+            with keeping_interrupts():
+                self._thread.join(WAIT_SLICE_S)
         atexit.unregister(self._end_with_process)  # it would keep this object, and what callers sent last, for good
 
     def _end_with_process(self) -> None:
@@ -232,11 +233,11 @@ class EngineLoop:
 def _receive(replies: queue.SimpleQueue[T], each_slice: Callable[[], None]) -> T:
     """Wait for one reply in slices, so that Ctrl-C works."""
     while True:
-        try:
-            with keeping_interrupts():
+        with keeping_interrupts():
+            try:
                 return replies.get(timeout=WAIT_SLICE_S)
-        except queue.Empty:
-            each_slice()
+            except queue.Empty:
+                each_slice()
 
 
 def _wake_up(service: CoreService) -> None:

@@ -7,6 +7,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from pagednb.interrupts import keeping_interrupts
 from pagednb.server.listener import url_of
 from pagednb.server.snippets import curl_snippet, python_snippet
 from pagednb.server.web_server import WebServer
@@ -33,7 +34,8 @@ class Server:
         try:
             self._thread.start()
             while not self._web.started and self._thread.is_alive():
-                self._thread.join(_START_SLICE_S)
+                with keeping_interrupts():
+                    self._thread.join(_START_SLICE_S)
         except BaseException:
             self._web.should_exit = True  # an interrupt: nobody will ever have this server to stop it
             raise
