@@ -47,6 +47,7 @@ class RowGroups:
             numbers = grouped.ngroup().to_numpy(dtype=np.int64)
             index = grouped.size().index
         except (KeyError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
+            # not all are pandas' own: a key function has its mistakes, and Arrow has no groups of lists and structs
             known = [str(label) for label in data.columns] if isinstance(data, pd.DataFrame) else []
             nearest = nearest_name(by, known) if isinstance(by, str) and by not in known else None
             hint = f"Did you mean {nearest!r}?" if nearest else "Give a column, a list of columns, or one key a row."
