@@ -108,3 +108,45 @@ def test_a_key_on_the_button_stops_and_sends(chat: Chat) -> None:
     shown.composer.fill("Hello")
     shown.action("send").press("Space")
     assert shown.pressed[1:] == [{"type": "ask", "text": "Hello"}]
+
+
+def test_a_key_that_is_held_or_pressed_twice_on_send_does_not_stop(chat: Chat, page: Page) -> None:
+    shown = chat()
+    shown.composer.fill("Hello")
+    shown.action("send").focus()
+    page.keyboard.down("Enter")
+    shown.begin(turn("q1", "Hello"), growing("a1"))
+    page.keyboard.down("Enter")  # the keyboard repeats it
+    page.keyboard.up("Enter")
+    shown.action("stop").press("Space")
+    assert [message["type"] for message in shown.pressed] == ["ask"]
+
+
+def test_a_finger_stops(chat: Chat, page: Page) -> None:
+    shown = chat()
+    shown.begin(turn("q1", "Hello"), growing("a1"))
+    shown.composer.fill("a draft")
+    place = shown.action("stop").bounding_box()
+    assert place is not None
+    session = page.context.new_cdp_session(page)
+    point = {"x": place["x"] + 5, "y": place["y"] + 5}
+    session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert shown.pressed == [{"type": "stop"}]
+
+
+def test_only_the_main_button_stops_and_a_press_that_leaves_sends_nothing(chat: Chat, page: Page) -> None:
+    shown = chat()
+    shown.begin(turn("q1", "Hello"), growing("a1"))
+    shown.composer.fill("a draft")
+    shown.action("stop").click(button="right")
+    assert shown.pressed == []
+    shown.settle(turn("a1", "One"))
+    shown.action("send").hover()
+    page.mouse.down()
+    shown.composer.hover()
+    page.mouse.up()
+    assert shown.pressed == []
+    shown.action("send").press("Enter")
+    assert shown.pressed == [{"type": "ask", "text": "a draft"}]

@@ -3,7 +3,7 @@
 
 import { iconButton, setIcon } from "./elements.js";
 
-const STOP_GUARD_MS = 400; // a double click on Send is no wish to stop
+const STOP_GUARD_MS = 400; // a second click or key on Send is no wish to stop
 
 /** Send is a click; Stop is heard as soon as it is pressed, for the button moves away beneath a growing answer. */
 export class GoButton {
@@ -17,6 +17,7 @@ export class GoButton {
     this.element = iconButton("send", "Send", (event) => this.onClick(event));
     this.element.classList.add("pnb-chat-go");
     this.element.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => this.onPress(event));
+    this.element.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.onKey(event));
   }
 
   /** @param {{ isBusy: boolean, isEmpty: boolean }} state */
@@ -38,10 +39,15 @@ export class GoButton {
     if (this.wasStop && event.button === 0) this.stopUnlessJustSent();
   }
 
+  /** Enter clicks again for as long as it is held: it would send, and stop what it sent. @param {KeyboardEvent} event */
+  onKey(event) {
+    if (event.key === "Enter" && event.repeat) event.preventDefault();
+  }
+
   /** A click ends a press, and means what the button was then; one without a detail is a key's. @param {MouseEvent} event */
   onClick(event) {
     if (event.detail === 0 && this.isBusy) {
-      this.stop();
+      this.stopUnlessJustSent();
     } else if (event.detail === 0 || !this.wasStop) {
       this.sentAt = performance.now();
       this.send();
