@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pathlib
 import random
-import time
 from collections.abc import Iterator
 
 import pytest
-from support.kernel import Message, RealKernel, real_kernel
+from support.kernel import RealKernel, real_kernel
 from support.tiny_models import tiny_model
 
 NUM_INTERRUPTS = 100
@@ -26,10 +25,7 @@ label = lambda frame, **options: frame.llm.generate("say: {{text}}", into="label
 expected = label(few, max_tokens=6, progress=False)["label"].tolist()
 """
 
-INTERRUPTED = """
-print("running", flush=True)
-label(many, max_tokens=200)
-"""
+INTERRUPTED = "label(many, max_tokens=200)"
 
 NEXT_CALL = """
 status = pnb.status().scheduler
@@ -54,21 +50,10 @@ def test_interrupts_of_a_running_label_cell(kernel: RealKernel) -> None:
     assert max(answers_s) <= MAX_ANSWER_S, sorted(answers_s)[-5:]
 
 
-def texts_of(published: list[Message]) -> list[str]:
-    """What the cell printed: Python tells there when it had to ignore an exception."""
-    return [message["content"]["text"] for message in published if message["msg_type"] == "stream"]
-
-
 def interrupt_once(kernel: RealKernel, delay_s: float) -> float:
     """Interrupt a running cell after a while, run the next one, return how long the prompt took to come back."""
-    msg_id = kernel.start(INTERRUPTED)
-    kernel.wait_for(msg_id, "stream")
-    time.sleep(delay_s)
-    asked_s = time.perf_counter()
-    kernel.interrupt()
-    reply = kernel.reply_to(msg_id)
-    answer_s = time.perf_counter() - asked_s
-    published = kernel.drain(msg_id)
-    assert (reply["status"], reply.get("ename")) == ("error", "KeyboardInterrupt"), (answer_s, texts_of(published))
+    executed, answer_s = kernel.interrupted(INTERRUPTED, after_s=delay_s)
+    reply = executed.reply
+    assert (reply["status"], reply.get("ename")) == ("error", "KeyboardInterrupt"), (answer_s, executed.stdout)
     kernel.run(NEXT_CALL)
     return answer_s

@@ -72,16 +72,9 @@ def rows(kernel: RealKernel) -> Iterator[RealKernel]:
 @pytest.mark.parametrize("begins", ["", "await asyncio.sleep(0)\n"], ids=["plain", "in an awaiting cell"])
 def test_an_interrupt_gives_the_prompt_back(rows: RealKernel, begins: str, cell: str) -> None:
     """A cell that awaits anything runs under another handler of SIGINT, which only tells the event loop."""
-    msg_id = rows.start(f"print('running', flush=True)\n{begins}{cell}")
-    rows.wait_for(msg_id, "stream")
-    time.sleep(0.3)
-    asked_s = time.perf_counter()
-    rows.interrupt()
-    reply = rows.reply_to(msg_id)
-    answer_s = time.perf_counter() - asked_s
+    executed, answer_s = rows.interrupted(begins + cell, after_s=0.3)
     print(f"the prompt was back in {answer_s:.3f} s")
-    rows.drain(msg_id)
-    assert reply["status"] == "error" and reply["ename"] in ("KeyboardInterrupt", "CancelledError"), reply
+    assert executed.reply.get("ename") in ("KeyboardInterrupt", "CancelledError"), executed.reply
     assert answer_s < TOO_LONG_S
     if cell.startswith("job"):
         rows.run("assert not job.is_done, 'the interrupt ends the wait, not the job'")
@@ -97,12 +90,8 @@ def test_an_interrupt_gives_the_prompt_back(rows: RealKernel, begins: str, cell:
 )
 def test_an_interrupt_of_a_task_that_blocks_ends_the_cell_and_not_the_kernel(rows: RealKernel, cell: str) -> None:
     rows.run("async def label():\n    rows.llm.generate(**ask)")
-    msg_id = rows.start(f"print('running', flush=True)\n{cell}")
-    rows.wait_for(msg_id, "stream")
-    time.sleep(0.3)
-    rows.interrupt()
-    assert rows.reply_to(msg_id)["ename"] in ("KeyboardInterrupt", "CancelledError")
-    rows.drain(msg_id)
+    executed, _ = rows.interrupted(cell, after_s=0.3)
+    assert executed.reply.get("ename") in ("KeyboardInterrupt", "CancelledError"), executed.reply
 
 
 def test_a_job_publishes_nothing_under_a_foreign_cell(rows: RealKernel) -> None:

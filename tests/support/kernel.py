@@ -98,6 +98,17 @@ class RealKernel:
     def interrupt(self) -> None:
         self._manager.interrupt_kernel()
 
+    def interrupted(self, code: str, *, after_s: float) -> tuple[Executed, float]:
+        """Interrupt a cell that has run so long; return what it did, and the seconds until its reply was there."""
+        msg_id = self.start(f"print('running', flush=True)\n{code}")
+        self.wait_for(msg_id, "stream")
+        time.sleep(after_s)
+        begin_s = time.perf_counter()
+        self.interrupt()
+        reply = self.reply_to(msg_id)
+        answer_s = time.perf_counter() - begin_s
+        return Executed(msg_id, reply, self.drain(msg_id)), answer_s
+
     def shut_down(self) -> int | None:
         """Ask the kernel to end, as a restart does first; return its exit status, None if it did not end by itself."""
         process = self._manager.provisioner.process
