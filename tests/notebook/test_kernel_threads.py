@@ -23,7 +23,9 @@ start_job = lambda: rows.llm.generate(**ask, background=True)
 job = None
 """
 ENGINE_IS_FREE = """
-status = pnb.status().scheduler
+deadline_s = time.monotonic() + 5  # a chat lets go of its request a tenth of a second after it was stopped
+while (status := pnb.status().scheduler).num_running and time.monotonic() < deadline_s:
+    time.sleep(0.01)
 assert (status.num_running, status.num_waiting, status.num_used_blocks) == (0, 0, 0), status
 assert rows.head(3).llm.generate(**ask)["generated"].notna().all()
 """
