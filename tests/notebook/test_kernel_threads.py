@@ -121,9 +121,7 @@ def test_a_job_that_fails_publishes_nothing_until_it_is_asked(rows: RealKernel) 
 
 @pytest.mark.parametrize("is_through_subshell", [False, True])
 def test_a_button_stops_a_job(rows: RealKernel, *, is_through_subshell: bool) -> None:
-    subshell_id = rows.create_subshell() if is_through_subshell else None
-    if is_through_subshell and subshell_id is None:
-        pytest.skip("this ipykernel has no subshells")
+    subshell_id = rows.need_subshell() if is_through_subshell else None
     rows.run(STOP_BUTTON)
     published = rows.drain(rows.send_comm(rows.comm_id("button"), CLICK, subshell_id=subshell_id))
     rows.run(JOB_WAS_STOPPED)
@@ -144,9 +142,7 @@ def test_a_button_pressed_while_a_cell_runs_stops_the_job_by_the_end_of_the_cell
 @pytest.mark.parametrize("is_through_subshell", [False, True])
 def test_a_chat_beside_a_job_is_stopped_by_its_button(rows: RealKernel, *, is_through_subshell: bool) -> None:
     """The main shell is free all the time; the answer comes by the widget's messages, few a second, and no others."""
-    subshell_id = rows.create_subshell() if is_through_subshell else None
-    if is_through_subshell and subshell_id is None:
-        pytest.skip("this ipykernel has no subshells")
+    subshell_id = rows.need_subshell() if is_through_subshell else None
     rows.run("job = start_job()\nchat = pnb.chat(temperature=0, max_tokens=900)")
     comm_id = rows.comm_id("chat.widget")
     published = rows.drain(rows.send_comm(comm_id, ASK, subshell_id=subshell_id))
@@ -164,9 +160,7 @@ def test_a_chat_beside_a_job_is_stopped_by_its_button(rows: RealKernel, *, is_th
 
 def test_a_chat_is_heard_after_the_page_was_closed_and_opened_again(rows: RealKernel) -> None:
     """The first page's shell ended with it; the answer it asked for goes on, and the second page can stop it."""
-    first, second = rows.create_subshell(), rows.create_subshell()
-    if first is None or second is None:
-        pytest.skip("this ipykernel has no subshells")
+    first, second = rows.need_subshell(), rows.need_subshell()
     rows.run("chat = pnb.chat(temperature=0, max_tokens=900)")
     comm_id = rows.comm_id("chat.widget")
     rows.drain(rows.send_comm(comm_id, ASK, subshell_id=first))
@@ -179,9 +173,7 @@ def test_a_chat_is_heard_after_the_page_was_closed_and_opened_again(rows: RealKe
 
 
 def test_a_chat_answers_while_a_cell_runs(rows: RealKernel) -> None:
-    subshell_id = rows.create_subshell()
-    if subshell_id is None:
-        pytest.skip("this ipykernel has no subshells")
+    subshell_id = rows.need_subshell()
     rows.run("chat = pnb.chat(temperature=0, max_tokens=900)")
     comm_id = rows.comm_id("chat.widget")
     msg_id = rows.start("time.sleep(3)\nstates = [turn.state for turn in chat.turns]")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
@@ -84,6 +85,13 @@ class RealKernel:
         if "kernel subshells" not in info.get("supported_features", ()):
             return None
         return str(self._control("create_subshell_request")["subshell_id"])
+
+    def need_subshell(self) -> str:
+        """Start a second shell, or skip the test: ipykernel 6 has one shell only."""
+        subshell_id = self.create_subshell()
+        if subshell_id is None:
+            pytest.skip("this ipykernel has no subshells")
+        return subshell_id
 
     def delete_subshell(self, subshell_id: str) -> None:
         """End a shell that ``create_subshell`` started, as JupyterLab does when it closes a notebook."""
