@@ -18,9 +18,9 @@ from typing import Any
 
 
 class InterruptedTask(KeyboardInterrupt, asyncio.CancelledError):
-    """A KeyboardInterrupt in a task of an event loop, and no other: to asyncio it is a cancelled task.
+    """A KeyboardInterrupt for a task of an event loop: asyncio takes it for the task's cancellation.
 
-    A bare one would pass through the loop and end it, which in a kernel is the end of the kernel.
+    A plain one would pass through the loop and end it, which in a kernel is the end of the kernel.
     """
 
 
